@@ -1,0 +1,102 @@
+# Every target sets itself up: `make demo` or `make test` works right after a clone.
+#   make PYTHON=python3.13 test        with another interpreter (at least 3.11)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+STAMP_RUNTIME := $(VENV)/.stamp-runtime
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PYTHON_SOURCES := $(wildcard worker handlers infra tests tools)
+
+# `-n auto` counts cores: 2 on the smallest machines this is meant for.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n auto --maxprocesses 8
+PYTEST_ARGUMENTS ?=
+DOCKER_FREE := not integration and not aws_integration
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-repeat coverage drill bench lint types format lock clean
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
+		/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Ledgerock needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMP_RUNTIME): requirements/build.txt requirements/runtime.txt pyproject.toml | $(BIN)/python
+	@echo "installing what ledgerock needs into $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMP): requirements/dev.txt $(STAMP_RUNTIME)
+	@echo "installing the development tools into $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+setup: $(STAMP) ## Make .venv with the locked requirements and the project itself
+
+demo: $(STAMP_RUNTIME) ## Replay made-up logs and show the report (installs the runtime only)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
+
+test: $(STAMP) ## Run every test in parallel and random order, with the coverage gate
+	@mkdir -p build
+	$(PYTEST) $(PARALLEL) --cov=worker --cov-branch --cov-fail-under=85 \
+		--cov-report=term:skip-covered --cov-report=xml:build/coverage.xml \
+		--junitxml=build/junit.xml --durations=25 --durations-file=build/durations.txt $(PYTEST_ARGUMENTS)
+
+test-repeat: $(STAMP) ## Run the Docker-free tests three times, each in another random order
+	@mkdir -p build
+	@for run in 1 2 3; do \
+		echo "run $$run of 3" >&2; \
+		HYPOTHESIS_PROFILE=dev $(PYTEST) $(PARALLEL) -q -m '$(DOCKER_FREE)' \
+			--junitxml=build/junit-repeat-$$run.xml $(PYTEST_ARGUMENTS) || exit 1; \
+	done
+
+coverage: $(STAMP) ## Run the Docker-free tests and write a browsable report to build/coverage
+	@mkdir -p build
+	$(PYTEST) $(PARALLEL) -m '$(DOCKER_FREE)' --cov=worker --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGUMENTS)
+	@echo "open build/coverage/index.html" >&2
+
+drill: $(STAMP) ## Run the long drills: kills at random points, bombs, floods of mangled input
+	@mkdir -p build
+	$(PYTEST) tests/drill --timeout=900 --junitxml=build/junit-drill.xml --durations=0 \
+		--durations-file=build/durations-drill.txt $(PYTEST_ARGUMENTS)
+
+bench: $(STAMP) ## Measure the speed and memory ratios; JSON on stdout
+	@$(BIN)/python -m tests.bench $(BENCH_ARGUMENTS)
+
+lint: $(STAMP) ## Check style, formatting, types and the direction of imports
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/mypy $(PYTHON_SOURCES)
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## Check types alone
+	$(BIN)/mypy $(PYTHON_SOURCES)
+
+format: $(STAMP) ## Mend what can be mended mechanically
+	$(BIN)/ruff check --fix-only --exit-zero $(PYTHON_SOURCES)
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(LOCK_ARGUMENTS)
+
+# LOCK_ARGUMENTS=--upgrade takes the newest versions; without it only what the .in files ask for changes.
+lock: $(STAMP) ## Pin the requirements again, hash by hash (LOCK_ARGUMENTS=--upgrade for the newest)
+	cd requirements && PATH="$(CURDIR)/$(BIN):$$PATH" && \
+		$(LOCK) build.in --output-file build.txt && \
+		$(LOCK) runtime.in --output-file runtime.txt && \
+		$(LOCK) dev.in --constraint build.txt --constraint runtime.txt --output-file dev.txt
+	@! grep -nE '://|--(extra-)?index|--find-links' requirements/*.txt
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf *.egg-info
+	find $(PYTHON_SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
