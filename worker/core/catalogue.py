@@ -1,0 +1,439 @@
+"""The price catalogue: effective-dated rates, and how one is chosen for a call.
+
+A rate is found by (model, routing, Region, tier, unit, long-context threshold) and the time
+of the call. The most specific row in effect wins, in this order:
+
+1. the operator's rows before the packaged ones: an operator's row with routing or Region `*`
+   covers every routing or Region;
+2. a row of the Region before a row for every Region (`*`);
+3. a row of the routing before a row for any routing (`*`).
+
+Where a tier has no row, the standard rate times the documented multiplier is used; where a
+routing has none, the other routing's rate; both are marked as assumptions. AWS documentation:
+"Service tiers for optimizing performance and cost", "Geographic and global cross-Region
+inference".
+"""
+
+import hashlib
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from worker.core.errors import ConfigurationError
+from worker.core.pricing import (
+    TIER_RESERVED,
+    TIER_STANDARD,
+    TOKEN_UNITS,
+    AppliedRate,
+    RateCard,
+    TokenRates,
+)
+
+ANY: Final = "*"
+ROUTINGS: Final = ("regional", "global")
+
+BEDROCK_LAUNCH_MS: Final = 1_695_859_200_000
+"""2023-09-28T00:00:00Z: Amazon Bedrock became generally available; nothing was billed before."""
+
+CONFIDENCE_OPERATOR: Final = "operator"
+
+CARDS_CACHED_MAX: Final = 4_096
+"""Bound of the cache of resolved cards; keys hold caller-supplied text (model id, Region)."""
+
+_CONTEXT_SUFFIX = re.compile(r":[0-9]{1,5}k", re.ASCII)
+
+
+class RateRow(msgspec.Struct, frozen=True, gc=False):
+    """One row of the catalogue, parsed.
+
+    Attributes:
+        model: Canonical foundation-model id.
+        routing: `regional`, `global` or `*`.
+        region: AWS Region or `*`.
+        tier: Service tier.
+        unit: What is counted.
+        above_input_tokens: Long-context threshold, 0 for the base rate.
+        rate_atto: Atto-USD per unit.
+        effective_from_ms: First instant of validity, epoch milliseconds UTC.
+        effective_to_ms: First instant after it, or None while it is open.
+        confidence: `confirmed`, `single-source` or `operator`.
+        sources: Tables that list the rate, with their dates.
+        note: Anything a reader should know, such as which of two figures was taken.
+        origin: File and line.
+        override: Whether the row is the operator's.
+    """
+
+    model: str
+    routing: str
+    region: str
+    tier: str
+    unit: str
+    above_input_tokens: int
+    rate_atto: int
+    effective_from_ms: int
+    effective_to_ms: int | None
+    confidence: str
+    sources: str
+    note: str
+    origin: str
+    override: bool = False
+
+
+class ModelEntry(msgspec.Struct, frozen=True, gc=False):
+    """One model of the catalogue: its kind, why it has no rate (or ""), its other ids."""
+
+    model: str
+    kind: str
+    reason: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRule:
+    """A documented multiplier of the standard rate, used where a tier has no row of its own."""
+
+    tier: str
+    multiplier: Fraction
+    source: str
+
+
+RateKey = tuple[str, str, str, str, int]
+"""(routing, region, tier, unit, above_input_tokens) within one model."""
+
+
+class _Found(msgspec.Struct, frozen=True, gc=False):
+    row: RateRow
+    rate_atto: int
+    tier_reason: str | None = None
+    routing_reason: str | None = None
+
+
+class _ModelRates:
+    """The rows of one model, by key; override rows apart from packaged ones."""
+
+    __slots__ = ("boundaries_ms", "override", "packaged", "thresholds", "units")
+
+    def __init__(self, rows: Iterable[RateRow]) -> None:
+        self.packaged: dict[RateKey, list[RateRow]] = {}
+        self.override: dict[RateKey, list[RateRow]] = {}
+        boundaries = set()
+        units: dict[str, None] = {}
+        thresholds = set()
+        for row in rows:
+            table = self.override if row.override else self.packaged
+            key = (row.routing, row.region, row.tier, row.unit, row.above_input_tokens)
+            table.setdefault(key, []).append(row)
+            boundaries.add(row.effective_from_ms)
+            if row.effective_to_ms is not None:
+                boundaries.add(row.effective_to_ms)
+            units[row.unit] = None
+            thresholds.add(row.above_input_tokens)
+        self.boundaries_ms = tuple(sorted(boundaries))
+        self.units = tuple(units)
+        self.thresholds = tuple(sorted(thresholds))
+        for key_rows in (*self.packaged.values(), *self.override.values()):
+            if len(key_rows) > 1:
+                _reject_overlap(key_rows)
+
+    def find(
+        self, routing: str, region: str, tier: str, unit: str, above: int, at_ms: int
+    ) -> RateRow | None:
+        for table in (self.override, self.packaged):
+            for candidate in dict.fromkeys((routing, ANY)):
+                for row in table.get((candidate, region, tier, unit, above), ()):
+                    if row.effective_from_ms <= at_ms and (
+                        row.effective_to_ms is None or at_ms < row.effective_to_ms
+                    ):
+                        return row
+        return None
+
+
+class Catalogue:
+    """Rates, models and tier rules, resolved into rate cards.
+
+    Attributes:
+        revision: Hash of everything that decides a price: equal content has an equal revision,
+            whatever the order of rows; a reworded note or source does not change it.
+        boundaries_ms: Every instant at which any rate begins or ends, ascending, without the
+            initial 2023-09-28.
+        rows: All rows, in the order given.
+        models: Models by canonical id.
+        tiers: Tier rules by tier.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[RateRow],
+        models: Iterable[ModelEntry],
+        tiers: Iterable[TierRule],
+    ) -> None:
+        """Index the rows.
+
+        Raises:
+            ConfigurationError: rows of one key overlap in time, or an alias means two models.
+        """
+        self.rows: Final = tuple(rows)
+        self.models: Final[Mapping[str, ModelEntry]] = MappingProxyType(
+            {entry.model: entry for entry in models}
+        )
+        self.tiers: Final[Mapping[str, TierRule]] = MappingProxyType(
+            {rule.tier: rule for rule in tiers}
+        )
+        self._aliases = _index_aliases(self.models)
+        by_model: dict[str, list[RateRow]] = defaultdict(list)
+        for row in self.rows:
+            by_model[self._aliases.get(row.model, row.model)].append(row)
+        self._rates = {model: _ModelRates(rows) for model, rows in by_model.items()}
+        self.boundaries_ms: Final = tuple(
+            sorted(
+                {instant for rates in self._rates.values() for instant in rates.boundaries_ms}
+                - {BEDROCK_LAUNCH_MS}
+            )
+        )
+        self.revision: Final = _revision(self.rows, self.models, self.tiers)
+        self._cards: dict[tuple[str, str, str, str, int], RateCard | None] = {}
+
+    def canonical(self, model: str) -> str:
+        """Resolve an alias to the canonical model id; an unknown id is returned as it is.
+
+        A context-length suffix (`amazon.nova-pro-v1:0:300k`) names the same model.
+        """
+        if model in self.models or model in self._rates:
+            return model
+        resolved = self._aliases.get(model)
+        if resolved is not None:
+            return resolved
+        head, separator, tail = model.rpartition(":")
+        if separator and _CONTEXT_SUFFIX.fullmatch(":" + tail):
+            return self.canonical(head) if self.knows(head) else model
+        return model
+
+    def knows(self, model: str) -> bool:
+        """Whether the id or alias is listed, with rates or with a reason why it has none."""
+        return model in self.models or model in self._rates or model in self._aliases
+
+    def kind(self, model: str) -> str | None:
+        """What a model makes (`text`, `image`, ...), or None if it is not listed."""
+        entry = self.models.get(self.canonical(model))
+        return entry.kind if entry else None
+
+    def reason(self, model: str) -> str | None:
+        """Why a listed model has no rate, or None."""
+        entry = self.models.get(self.canonical(model))
+        return (entry.reason or None) if entry else None
+
+    def model_rows(self, model: str) -> tuple[RateRow, ...]:
+        """Every row of a model at any time, packaged and override, in file order."""
+        canonical = self.canonical(model)
+        return tuple(row for row in self.rows if self.canonical(row.model) == canonical)
+
+    def card(self, model: str, routing: str, region: str, tier: str, at_ms: int) -> RateCard | None:
+        """The rates of a call at its time, or None if there are none (the call is unpriced).
+
+        Args:
+            model: Foundation-model id or alias, without geography prefix.
+            routing: `regional` or `global`.
+            region: The calling AWS Region.
+            tier: Service tier; `` and `default` mean `standard`. `reserved` has no card (see
+                `pricing.RESERVED_TIER_REASON`).
+            at_ms: When the call happened, epoch milliseconds UTC.
+        """
+        rates = self._rates.get(model)
+        if rates is None:
+            model = self.canonical(model)
+            rates = self._rates.get(model)
+            if rates is None:
+                return None
+        if tier in ("", "default"):
+            tier = TIER_STANDARD
+        interval = bisect_right(rates.boundaries_ms, at_ms)
+        key = (model, routing, region, tier, interval)
+        try:
+            return self._cards[key]
+        except KeyError:
+            pass
+        card = None if tier == TIER_RESERVED else self._resolve(model, rates, key, at_ms)
+        if len(self._cards) >= CARDS_CACHED_MAX:
+            self._cards.clear()
+        self._cards[key] = card
+        return card
+
+    def _resolve(
+        self,
+        model: str,
+        rates: _ModelRates,
+        key: tuple[str, str, str, str, int],
+        at_ms: int,
+    ) -> RateCard | None:
+        _, routing, region, tier, _ = key
+        found: dict[tuple[str, int], _Found] = {}
+        for threshold in rates.thresholds:
+            for unit in rates.units:
+                hit = self._find(rates, (routing, region, tier, unit, threshold), at_ms)
+                if hit is not None:
+                    found[unit, threshold] = hit
+        if not found:
+            return None
+        entry = self.models.get(model)
+        tokens = _bracket(found, 0, (None, None, None, None, None))
+        brackets = []
+        previous = tokens
+        for threshold in rates.thresholds[1:] if rates.thresholds[0] == 0 else rates.thresholds:
+            if any((unit, threshold) in found for unit in TOKEN_UNITS):
+                previous = _bracket(found, threshold, previous)
+                brackets.append((threshold, previous))
+        return RateCard(
+            model=model,
+            kind=entry.kind if entry else "",
+            routing=routing,
+            region=region,
+            tier=tier,
+            tokens=tokens,
+            long_context=tuple(brackets),
+            units={
+                unit: hit.rate_atto for (unit, _), hit in found.items() if unit not in TOKEN_UNITS
+            },
+            rates={place: _applied(hit) for place, hit in found.items()},
+            missing_tokens=None in tokens,
+            assumes=any(hit.tier_reason or hit.routing_reason for hit in found.values()),
+            offers_1h_cache=tokens[4] is not None,
+            assumed_tier_reason=_first(hit.tier_reason for hit in found.values()),
+            assumed_routing_reason=_first(hit.routing_reason for hit in found.values()),
+        )
+
+    def _find(self, rates: _ModelRates, key: RateKey, at_ms: int) -> _Found | None:
+        routing, region, tier, unit, above = key
+        hit = self._find_routing(rates, key, at_ms)
+        if hit is not None:
+            return hit
+        for other in ROUTINGS:
+            if other == routing:
+                continue
+            hit = self._find_routing(rates, (other, region, tier, unit, above), at_ms)
+            if hit is not None:
+                reason = f"no {routing} rate is listed; the {other} rate is used"
+                return _Found(hit.row, hit.rate_atto, hit.tier_reason, reason)
+        return None
+
+    def _find_routing(self, rates: _ModelRates, key: RateKey, at_ms: int) -> _Found | None:
+        routing, region, tier, unit, above = key
+        for place in dict.fromkeys((region, ANY)):
+            row = rates.find(routing, place, tier, unit, above, at_ms)
+            if row is not None:
+                return _Found(row, row.rate_atto)
+            if tier == TIER_STANDARD:
+                continue
+            # A Region with a standard rate of its own has no use for the general rate of the
+            # tier, so its standard rate is scaled before the general rows are looked at.
+            row = rates.find(routing, place, TIER_STANDARD, unit, above, at_ms)
+            if row is not None and not self._has_tier(rates, row, key, place, at_ms):
+                return self._scaled(row, tier)
+        return None
+
+    @staticmethod
+    def _has_tier(
+        rates: _ModelRates, standard: RateRow, key: RateKey, place: str, at_ms: int
+    ) -> bool:
+        """Whether the general row of the tier suits a Region whose standard rate is general."""
+        routing, _, tier, unit, above = key
+        if place == ANY or standard.override:
+            return False
+        general = rates.find(routing, ANY, TIER_STANDARD, unit, above, at_ms)
+        return (
+            general is not None
+            and general.rate_atto == standard.rate_atto
+            and rates.find(routing, ANY, tier, unit, above, at_ms) is not None
+        )
+
+    def _scaled(self, row: RateRow, tier: str) -> _Found:
+        rule = self.tiers.get(tier)
+        if rule is None:
+            reason = (
+                f"no {tier} rate is listed and no multiplier is known; the standard rate is used"
+            )
+            return _Found(row, row.rate_atto, reason)
+        # Atto-USD are fine enough for every documented multiplier; a rate with all 18 decimals
+        # used is rounded half-even to the atto.
+        rate_atto = round(Fraction(row.rate_atto) * rule.multiplier)
+        reason = f"no {tier} rate is listed; the standard rate times {rule.multiplier} is used"
+        return _Found(row, rate_atto, reason)
+
+
+def _bracket(
+    found: Mapping[tuple[str, int], _Found], threshold: int, inherited: TokenRates
+) -> TokenRates:
+    rates = [
+        found[unit, threshold].rate_atto if (unit, threshold) in found else below
+        for unit, below in zip(TOKEN_UNITS, inherited, strict=True)
+    ]
+    return (rates[0], rates[1], rates[2], rates[3], rates[4])
+
+
+def _applied(hit: _Found) -> AppliedRate:
+    reasons = [reason for reason in (hit.tier_reason, hit.routing_reason) if reason]
+    return AppliedRate(
+        rate_atto=hit.rate_atto,
+        source=hit.row.sources or hit.row.origin,
+        effective_from_ms=hit.row.effective_from_ms,
+        confidence=hit.row.confidence,
+        assumed="; ".join(reasons) or None,
+    )
+
+
+def _first(reasons: Iterable[str | None]) -> str | None:
+    return next((reason for reason in reasons if reason), None)
+
+
+def _index_aliases(models: Mapping[str, ModelEntry]) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for entry in models.values():
+        for alias in entry.aliases:
+            taken = entry.model if alias in models else aliases.get(alias, entry.model)
+            if alias in models or taken != entry.model:
+                other = alias if alias in models else taken
+                msg = (
+                    f"models: alias {alias!r} of {entry.model!r} already means {other!r};"
+                    " an alias must mean one model"
+                )
+                raise ConfigurationError(msg)
+            aliases[alias] = entry.model
+    return aliases
+
+
+def _reject_overlap(rows: list[RateRow]) -> None:
+    ordered = sorted(rows, key=lambda row: row.effective_from_ms)
+    for earlier, later in zip(ordered, ordered[1:], strict=False):
+        if earlier.effective_to_ms is None or earlier.effective_to_ms > later.effective_from_ms:
+            msg = (
+                f"{later.origin}: overlaps in time with {earlier.origin} for {later.model}"
+                f" {later.routing} {later.region} {later.tier} {later.unit}"
+                f" above {later.above_input_tokens}; end the earlier row (effective_to) where"
+                " the later one begins"
+            )
+            raise ConfigurationError(msg)
+
+
+def _revision(
+    rows: Sequence[RateRow],
+    models: Mapping[str, ModelEntry],
+    tiers: Mapping[str, TierRule],
+) -> str:
+    lines = [
+        f"{row.model},{row.routing},{row.region},{row.tier},{row.unit},{row.above_input_tokens},"
+        f"{row.rate_atto},{row.effective_from_ms},{row.effective_to_ms},{row.override}"
+        for row in rows
+    ]
+    lines += [
+        f"model,{entry.model},{entry.kind},{bool(entry.reason)},{sorted(entry.aliases)}"
+        for entry in models.values()
+    ]
+    lines += [f"tier,{rule.tier},{rule.multiplier}" for rule in tiers.values()]
+    digest = hashlib.sha256("\n".join(sorted(lines)).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,255 @@
+"""What a call costs: rate cards resolved from the price catalogue, and charges made with them.
+
+A `RateCard` holds every rate of one (model, routing, Region, service tier) at one time.
+`charge` multiplies and adds integers and rounds once. A counted unit without a rate is named
+in `unrated_units`; it is never priced at zero. Where a rate had to be derived (a tier without
+rows of its own, a routing for which only the other one is published) the charge says so in
+`assumed_reason`, and the call is an estimate.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from worker.core.evidence import Counts
+from worker.core.money import round_half_even_to_pico
+
+TOKEN_UNITS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+)
+"""The disjoint token counts, in the order of every `TokenRates` tuple."""
+
+TIER_STANDARD: Final = "standard"
+TIER_RESERVED: Final = "reserved"
+TIERS: Final = ("standard", "priority", "flex", "batch", "reserved")
+
+RESERVED_TIER_REASON: Final = (
+    "the reserved service tier is billed by committed tokens a minute, not by the tokens of a call"
+)
+"""Why a call on the reserved tier has no rate card (AWS documentation: "Service tiers")."""
+
+TokenRates = tuple[int | None, int | None, int | None, int | None, int | None]
+"""Atto-USD per token in the order of `TOKEN_UNITS`; None where there is no rate."""
+
+
+class AppliedRate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One rate of a card and where it comes from.
+
+    Attributes:
+        rate_atto: Atto-USD per unit.
+        source: The tables and dates that the catalogue row names.
+        effective_from_ms: Start of the row's validity, epoch milliseconds UTC.
+        confidence: `confirmed`, `single-source`, or `operator` for override rows.
+        assumed: Why this rate is an assumption, or None if it is published for this call.
+    """
+
+    rate_atto: int
+    source: str
+    effective_from_ms: int
+    confidence: str
+    assumed: str | None = None
+
+
+class RateCard(msgspec.Struct, frozen=True, kw_only=True):
+    """All rates of one (model, routing, Region, tier) during one interval of time.
+
+    Attributes:
+        model: Canonical foundation-model id.
+        kind: `text`, `embedding`, `image`, ... as in the catalogue's list of models.
+        routing: `regional` or `global`, as asked for.
+        region: AWS Region, as asked for.
+        tier: Service tier, as asked for.
+        tokens: Rates below every long-context threshold.
+        long_context: (threshold, rates) in ascending order; the rates apply to the whole call
+            when its input, cache-read and cache-write tokens together exceed the threshold.
+        units: Atto-USD per unit of everything that is not one of `TOKEN_UNITS`.
+        rates: Source of every rate, by (unit, threshold); threshold 0 is the base rate.
+        missing_tokens: Whether any entry of `tokens` is None.
+        assumes: Whether any rate is an assumption; whether a call met one, its charge says.
+        offers_1h_cache: Whether the model sells cache writes that live one hour.
+        assumed_tier_reason: Why rates of this tier were derived, or None.
+        assumed_routing_reason: Why rates of the other routing are used, or None.
+    """
+
+    model: str
+    kind: str
+    routing: str
+    region: str
+    tier: str
+    tokens: TokenRates
+    long_context: tuple[tuple[int, TokenRates], ...] = ()
+    units: Mapping[str, int]
+    rates: Mapping[tuple[str, int], AppliedRate]
+    missing_tokens: bool
+    assumes: bool
+    offers_1h_cache: bool
+    assumed_tier_reason: str | None = None
+    assumed_routing_reason: str | None = None
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """The price of one call.
+
+    Attributes:
+        cost_pico_usd: Exact sum over the rated units, rounded half-even once.
+        unrated_units: Units with a quantity above zero and no rate, sorted.
+        rated: False if something was counted and none of it has a rate: the call is unpriced.
+        assumed_reason: Why the charge is an estimate although every unit has a rate, or None.
+    """
+
+    cost_pico_usd: int
+    unrated_units: tuple[str, ...] = ()
+    rated: bool = True
+    assumed_reason: str | None = None
+
+
+class ChargeLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One unit of a charge: `quantity` times `rate_atto` (None where there is no rate)."""
+
+    unit: str
+    quantity: int
+    rate_atto: int | None
+    source: str | None
+    effective_from_ms: int | None
+    confidence: str | None
+    assumed: str | None
+
+
+def charge(card: RateCard, counts: Counts) -> Charge:
+    """Price `counts` with `card`: exact integer sum in atto-USD, rounded half-even once.
+
+    Absent counts (None) add nothing; whether that makes the call an estimate is the caller's
+    to say, because it depends on the evidence.
+    """
+    if counts.units or card.assumes:
+        return _charge_by_line(card, counts)
+    rate_in, rate_out, rate_read, rate_5m, rate_1h = (
+        _token_rates(card, counts)[1] if card.long_context else card.tokens
+    )
+    tokens_in = counts.input_tokens or 0
+    tokens_out = counts.output_tokens or 0
+    tokens_read = counts.cache_read_tokens
+    tokens_5m = counts.cache_write_5m_tokens
+    tokens_1h = counts.cache_write_1h_tokens
+    if card.missing_tokens and (
+        (rate_in is None and tokens_in)
+        or (rate_out is None and tokens_out)
+        or (rate_read is None and tokens_read)
+        or (rate_5m is None and tokens_5m)
+        or (rate_1h is None and tokens_1h)
+    ):
+        return _charge_by_line(card, counts)
+    atto = (
+        tokens_in * (rate_in or 0)
+        + tokens_out * (rate_out or 0)
+        + tokens_read * (rate_read or 0)
+        + tokens_5m * (rate_5m or 0)
+        + tokens_1h * (rate_1h or 0)
+    )
+    return Charge(round_half_even_to_pico(atto))
+
+
+def charge_lines(card: RateCard, counts: Counts) -> tuple[ChargeLine, ...]:
+    """The units of a charge with their rates and sources, in the order they are counted.
+
+    Units with quantity zero are left out.
+    """
+    threshold, _ = _token_rates(card, counts)
+    lines = []
+    for unit, quantity in zip(TOKEN_UNITS, _token_counts(counts), strict=True):
+        if quantity:
+            lines.append(_line(unit, quantity, _token_source(card, unit, threshold)))
+    for unit, quantity in counts.units:
+        if quantity:
+            lines.append(_line(unit, quantity, card.rates.get((unit_key(card, unit), 0))))
+    return tuple(lines)
+
+
+def unit_key(card: RateCard, unit: str) -> str:
+    """The most specific unit of `card` that prices `unit`, or `unit` itself if none does.
+
+    `images/1024x1024/standard` falls back to `images/1024x1024`, then to `images`.
+    """
+    candidate = unit
+    while candidate not in card.units:
+        candidate, separator, _ = candidate.rpartition("/")
+        if not separator:
+            return unit
+    return candidate
+
+
+def _charge_by_line(card: RateCard, counts: Counts) -> Charge:
+    atto = 0
+    rated = False
+    unrated = set()
+    assumed: dict[str, None] = {}
+    lines = charge_lines(card, counts)
+    for line in lines:
+        if line.rate_atto is None:
+            unrated.add(line.unit)
+            continue
+        rated = True
+        atto += line.quantity * line.rate_atto
+        if line.assumed is not None:
+            assumed[line.assumed] = None
+    return Charge(
+        round_half_even_to_pico(atto),
+        tuple(sorted(unrated)),
+        rated or not lines,
+        "; ".join(assumed) or None,
+    )
+
+
+def _token_counts(counts: Counts) -> tuple[int, int, int, int, int]:
+    return (
+        counts.input_tokens or 0,
+        counts.output_tokens or 0,
+        counts.cache_read_tokens,
+        counts.cache_write_5m_tokens,
+        counts.cache_write_1h_tokens,
+    )
+
+
+def _token_rates(card: RateCard, counts: Counts) -> tuple[int, TokenRates]:
+    """The bracket of a call: (threshold, rates); threshold 0 is the base.
+
+    All that the model reads counts towards a bracket, cached or not.
+    """
+    chosen = (0, card.tokens)
+    if card.long_context:
+        context_tokens = (
+            (counts.input_tokens or 0)
+            + counts.cache_read_tokens
+            + counts.cache_write_5m_tokens
+            + counts.cache_write_1h_tokens
+        )
+        for bracket in card.long_context:
+            if context_tokens <= bracket[0]:
+                break
+            chosen = bracket
+    return chosen
+
+
+def _token_source(card: RateCard, unit: str, threshold: int) -> AppliedRate | None:
+    """The rate of a token unit in a bracket; a bracket without its own inherits the lower."""
+    for lower in sorted((bracket[0] for bracket in card.long_context), reverse=True):
+        if lower <= threshold and (unit, lower) in card.rates:
+            return card.rates[unit, lower]
+    return card.rates.get((unit, 0))
+
+
+def _line(unit: str, quantity: int, applied: AppliedRate | None) -> ChargeLine:
+    return ChargeLine(
+        unit=unit,
+        quantity=quantity,
+        rate_atto=applied.rate_atto if applied else None,
+        source=applied.source if applied else None,
+        effective_from_ms=applied.effective_from_ms if applied else None,
+        confidence=applied.confidence if applied else None,
+        assumed=applied.assumed if applied else None,
+    )
