@@ -1,0 +1,1 @@
+"""Adapters: every port against AWS, a local file or memory, one file each."""

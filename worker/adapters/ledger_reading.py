@@ -1,0 +1,51 @@
+"""What ledger adapters share when they read: sums by a field, and balances against entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.core.codec import Bodies
+from worker.core.ledger import Amounts, Leaf
+from worker.ports import Difference, Verification
+
+
+def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Amounts]:
+    """Sum balances by one field of their leaves; days become decimal strings."""
+    totals: dict[str, Amounts] = {}
+    for leaf, amounts in balances:
+        totals.setdefault(str(getattr(leaf, field)), Amounts()).add(amounts)
+    return totals
+
+
+def compare(
+    bodies: Iterable[bytes], balances: Iterable[tuple[int, Amounts]], decoder: Bodies
+) -> Verification:
+    """Compare balances with the sum of the postings in entry bodies.
+
+    Args:
+        bodies: Stored bodies of all entries.
+        balances: All balances by leaf id.
+        decoder: Reads both.
+
+    Returns:
+        Counts and every difference. A balance of nothing but zeros equals a missing one.
+    """
+    expected: dict[int, Amounts] = {}
+    entries = 0
+    for body in bodies:
+        leaf_id, amounts = decoder.amounts(body)
+        expected.setdefault(leaf_id, Amounts()).add(amounts)
+        entries += 1
+    differences = []
+    balance_count = 0
+    for leaf_id, balance in balances:
+        balance_count += 1
+        wanted = expected.pop(leaf_id, None)
+        if (wanted or Amounts()) != balance:
+            differences.append(Difference(decoder.leaf(leaf_id), balance, wanted))
+    differences += [
+        Difference(decoder.leaf(leaf_id), None, wanted)
+        for leaf_id, wanted in expected.items()
+        if not wanted.is_zero()
+    ]
+    return Verification(entries, balance_count, tuple(differences))

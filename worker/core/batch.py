@@ -1,0 +1,258 @@
+"""Fold before you write: a batch of observations as the least that a ledger must write.
+
+`BatchBuilder` merges the observations of a batch call by call, works out each call's posting
+once, and folds the postings by leaf. The result, a `Batch`, is folded as if every call in it
+were new; it can be sent to the process that owns the ledger. There `reconcile` corrects it
+against what is already booked: duplicates are taken out, better evidence replaces what was
+there and posts the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from worker.core.codec import Bodies, decode_key, encode_body, encode_key, intern_value
+from worker.core.evidence import Evidence, Observation, merge
+from worker.core.ledger import Amounts, Entry, Rated, Status, amounts_of
+from worker.core.posting import Poster
+
+
+class Batch(msgspec.Struct, gc=False):
+    """Folded observations, ready to be booked.
+
+    Attributes:
+        bodies: Stored body of each call by stored key, as if the call were new.
+        interned: Encodings of all values that the bodies and leaves name, by id.
+        leaves: Folded amounts by leaf id, as if every call were new.
+        repeats: For calls met more than once in the batch: how many further records there
+            were, and how many of them improved the evidence.
+        records: Observations folded in.
+    """
+
+    bodies: dict[bytes, bytes] = {}
+    interned: dict[int, bytes] = {}
+    leaves: dict[int, Amounts] = {}
+    repeats: dict[bytes, tuple[int, int]] = {}
+    records: int = 0
+
+
+class BatchBuilder:
+    """Collects observations and folds them.
+
+    Args:
+        poster: Prices and attributes merged evidence.
+    """
+
+    def __init__(self, poster: Poster) -> None:
+        """Start an empty batch."""
+        self._poster = poster
+        self._evidence: dict[str, Evidence] = {}
+        self._repeats: dict[str, tuple[int, int]] = {}
+        self._records = 0
+
+    def __len__(self) -> int:
+        """Return the number of distinct calls collected."""
+        return len(self._evidence)
+
+    def add(self, observation: Observation) -> None:
+        """Merge one observation in."""
+        key, evidence = observation
+        self._records += 1
+        known = self._evidence.setdefault(key, evidence)
+        if known is evidence:
+            return
+        merged = merge(known, evidence)
+        records, improvements = self._repeats.get(key, (0, 0))
+        if merged is known:
+            self._repeats[key] = (records + 1, improvements)
+        else:
+            self._evidence[key] = merged
+            self._repeats[key] = (records + 1, improvements + 1)
+
+    def build(self) -> Batch:
+        """Price, attribute and fold what was collected; the builder is empty afterwards."""
+        batch = Batch(
+            repeats={encode_key(key): counts for key, counts in self._repeats.items()},
+            records=self._records,
+        )
+        bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
+        for key, evidence in self._evidence.items():
+            rated = rate(evidence)
+            route = rated.route
+            bodies[encode_key(key)] = encode_body(evidence, rated)
+            amounts = leaves.get(route.leaf.id)
+            if amounts is None:
+                for interned in (route.facts, route.leaf, route.basis):
+                    batch.interned[interned.id] = interned.encoded
+                leaves[route.leaf.id] = amounts = Amounts()
+            elif route.facts.id not in batch.interned:
+                batch.interned[route.facts.id] = route.facts.encoded
+            _post(amounts, evidence, rated)
+        self._evidence, self._repeats, self._records = {}, {}, 0
+        return batch
+
+
+def _post(amounts: Amounts, evidence: Evidence, rated: Rated) -> None:
+    """Add one call to its leaf; the same sums as `amounts_of`, without the allocation."""
+    counts = evidence.counts
+    amounts.calls += 1
+    amounts.cost_pico_usd += rated.cost_pico_usd
+    amounts.input_tokens += counts.input_tokens or 0
+    amounts.output_tokens += counts.output_tokens or 0
+    if counts.cache_read_tokens:
+        amounts.cache_read_tokens += counts.cache_read_tokens
+    if counts.cache_write_5m_tokens:
+        amounts.cache_write_5m_tokens += counts.cache_write_5m_tokens
+    if counts.cache_write_1h_tokens:
+        amounts.cache_write_1h_tokens += counts.cache_write_1h_tokens
+    status = rated.status
+    if status is Status.PRICED:
+        return
+    if status is Status.ESTIMATED:
+        amounts.estimated_pico_usd += rated.cost_pico_usd
+        amounts.estimated_calls += 1
+    elif status is Status.UNPRICED:
+        amounts.unpriced_calls += 1
+    elif status is Status.UNMETERED:
+        amounts.unmetered_calls += 1
+    else:
+        amounts.failed_calls += 1
+
+
+class Reconciled(msgspec.Struct, gc=False):
+    """What a ledger must write for a batch, and what came of its records.
+
+    Attributes:
+        inserts: Bodies of calls that were unknown, by stored key.
+        replacements: Bodies of known calls whose evidence got better, by stored key.
+        leaves: What to add to each leaf; leaves whose amounts would be zero are left out.
+        interned: Encodings of all values named above.
+        recorded: Records that were the first sight of their call.
+        upgraded: Records that improved known evidence.
+        duplicates: Records that added nothing.
+    """
+
+    inserts: dict[bytes, bytes] = {}
+    replacements: dict[bytes, bytes] = {}
+    leaves: dict[int, Amounts] = {}
+    interned: dict[int, bytes] = {}
+    recorded: int = 0
+    upgraded: int = 0
+    duplicates: int = 0
+
+
+REFOLD_SHARE: Final = 0.5
+"""Above this share of known calls, folding the new ones anew beats subtracting the known."""
+
+
+def reconcile(
+    batch: Batch,
+    known: Mapping[bytes, bytes],
+    lookup: Callable[[int], bytes | None],
+    poster: Poster,
+) -> Reconciled:
+    """Correct a batch against the entries that the ledger already holds.
+
+    Args:
+        batch: The folded batch; it is used up.
+        known: Stored bodies of those of the batch's calls that are already booked.
+        lookup: Finds an interned value of the ledger by id.
+        poster: Works out the posting of evidence that got better by merging.
+
+    Returns:
+        Everything to write, in one transaction, together with the results.
+
+    Raises:
+        LedgerCorruptError: A stored entry cannot be read.
+    """
+    extra_records = sum(records for records, _ in batch.repeats.values())
+    result = Reconciled(interned=batch.interned, inserts=batch.bodies, leaves=batch.leaves)
+    if not known:
+        result.recorded = len(batch.bodies)
+        result.upgraded = sum(improved for _, improved in batch.repeats.values())
+        result.duplicates = extra_records - result.upgraded
+        return result
+    bodies = Bodies(lambda value_id: batch.interned.get(value_id) or lookup(value_id))
+    correction = _Correction(batch, bodies, refold=len(known) > REFOLD_SHARE * len(batch.bodies))
+    for key, stored in known.items():
+        incoming = correction.take_out(key)
+        if incoming == stored:
+            continue
+        replacement = _improve(key, stored, incoming, bodies, poster)
+        if replacement is None:
+            continue
+        before, after, rated = replacement
+        correction.post(before, -1)
+        correction.post(after, +1)
+        result.replacements[key] = encode_body(after.evidence, rated, after.revision)
+        for interned in (rated.route.facts, rated.route.leaf, rated.route.basis):
+            result.interned[interned.id] = interned.encoded
+    result.leaves = correction.leaves()
+    _count(result, batch, extra_records)
+    return result
+
+
+def _improve(
+    key: bytes, stored: bytes, incoming: bytes, bodies: Bodies, poster: Poster
+) -> tuple[Entry, Entry, Rated] | None:
+    """Merge a known entry with new evidence; None if that adds nothing."""
+    name = decode_key(key)
+    before = bodies.entry(name, stored)
+    merged = merge(before.evidence, bodies.entry(name, incoming).evidence)
+    if merged is before.evidence:
+        return None
+    rated = poster.rate(merged)
+    after = Entry(
+        key=name, evidence=merged, posting=rated.posting(), revision=before.revision + 1
+    )
+    return before, after, rated
+
+
+class _Correction:
+    """Takes known calls out of a batch and keeps its leaves' amounts right."""
+
+    def __init__(self, batch: Batch, bodies: Bodies, *, refold: bool) -> None:
+        self._batch = batch
+        self._bodies = bodies
+        self._refold = refold
+        self._deltas: dict[int, Amounts] = {} if refold else batch.leaves
+
+    def take_out(self, key: bytes) -> bytes:
+        body = self._batch.bodies.pop(key)
+        if not self._refold:
+            leaf_id, amounts = self._bodies.amounts(body)
+            self._deltas[leaf_id].subtract(amounts)
+        return body
+
+    def post(self, entry: Entry, sign: int) -> None:
+        posting = entry.posting
+        amounts = amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
+        delta = self._deltas.setdefault(intern_value(posting.leaf).id, Amounts())
+        if sign > 0:
+            delta.add(amounts)
+        else:
+            delta.subtract(amounts)
+
+    def leaves(self) -> dict[int, Amounts]:
+        if self._refold:
+            for key, body in self._batch.bodies.items():
+                leaf_id, amounts = self._bodies.amounts(body)
+                self._deltas.setdefault(leaf_id, Amounts()).add(amounts)
+        return {leaf: amounts for leaf, amounts in self._deltas.items() if not amounts.is_zero()}
+
+
+def _count(result: Reconciled, batch: Batch, extra_records: int) -> None:
+    """Give every record of the batch its one result.
+
+    Of a new call the first record is recorded and each improving one upgrades it; of a known
+    call at most one record is said to have upgraded it, however many did so between them.
+    """
+    result.recorded = len(batch.bodies)
+    in_batch = sum(
+        improved for key, (_, improved) in batch.repeats.items() if key in batch.bodies
+    )
+    result.upgraded = in_batch + len(result.replacements)
+    result.duplicates = batch.records - result.recorded - result.upgraded

@@ -1,0 +1,41 @@
+"""Errors named by whose fault they are, so that callers know what to do about them."""
+
+from __future__ import annotations
+
+
+class LedgerockError(Exception):
+    """Base of every error that Ledgerock raises on purpose."""
+
+
+class ConfigurationError(LedgerockError):
+    """A setting, file or argument of the operator is wrong. Exit code 2; never retried.
+
+    The message names the file or option, what was found, what is expected.
+    """
+
+
+class TransientError(LedgerockError):
+    """A passing fault of something outside (throttle, lock, network). Retried, never lost.
+
+    Attributes:
+        retry_after_seconds: How long to wait before the next attempt, if known.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        """Keep the message and the advised delay in seconds."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class LedgerCorruptError(LedgerockError):
+    """The ledger's stored data contradicts itself. Nothing is written; a person must look."""
+
+
+class LimitExceededError(LedgerockError):
+    """Input larger than a stated bound (decompressed size, nesting, line length)."""
+
+    def __init__(self, *, expected: str, found: str) -> None:
+        """Say which bound was expected to hold and what was met instead."""
+        super().__init__(f"expected {expected}, found {found}")
+        self.expected = expected
+        self.found = found

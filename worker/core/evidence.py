@@ -1,0 +1,300 @@
+"""What is known of a call: observations, and how they merge into one body of evidence.
+
+Several records describe one call: an invocation log (all counts), a CloudTrail API event
+(who called, perhaps some tokens), a stream-completion event (tokens, keyed by the parent
+request), a twin with no counts at all. Each becomes an `Evidence`; `merge` joins any number
+of them, in any order and with any repetition, into the same value. It is a product of small
+lattices: every field is kept from the best-ranked record that has it, ties are settled by a
+canonical order of the values, and `conflicting` remembers that equally ranked records
+disagreed on counts.
+
+Nothing here prices or attributes; that is done from merged evidence alone, so that balances
+cannot depend on the order in which records arrived.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+QUANTITY_MAX: Final = 10**12
+"""Largest believable count of one unit in one call; decoders quarantine what exceeds it."""
+
+REQUEST_ID_LENGTH_MAX: Final = 128
+"""Longest request id that is accepted; AWS sends UUIDs of 36 characters."""
+
+
+class EvidenceRank(IntEnum):
+    """How much a record proves about the *counts* of a call; more is better."""
+
+    SIGHTING = 0
+    """The call was seen, without counts."""
+    REPORTED = 1
+    """An application's own word."""
+    PARTIAL = 2
+    """CloudTrail tokens: input and output, never cache counts."""
+    METERED = 3
+    """Invocation-log counts."""
+    ITEMISED = 4
+    """Invocation-log counts with detail from the bodies (cache TTL split, images, tier)."""
+
+
+class SourceRank(IntEnum):
+    """Whose word counts for descriptive fields (time, Region, model, ...); more is better."""
+
+    REPORT = 0
+    """An application reporting through the API."""
+    COMPLETION = 1
+    """CloudTrail stream-completion service event: no request parameters."""
+    API_EVENT = 2
+    """CloudTrail API event."""
+    LOG = 3
+    """Model invocation log."""
+
+
+RANKS_PER_SOURCE: Final = 8
+
+
+def descriptive_rank(source: SourceRank, evidence: EvidenceRank) -> int:
+    """Rank of a record's descriptive fields: its source first, then how much it proves.
+
+    Always at least 1 when `source` is not `REPORT`; 0 is reserved for "field absent".
+    """
+    return source * RANKS_PER_SOURCE + evidence + 1
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Disjoint quantities of one call.
+
+    Token counts never overlap: `input_tokens` excludes everything read from or written to
+    the prompt cache (AWS documentation: "Prompt caching for faster model inference").
+    `None` means that the record did not carry the count, which is not the same as zero.
+
+    Attributes:
+        input_tokens: Non-cached input tokens, or None if absent.
+        output_tokens: Output tokens, or None if absent.
+        cache_read_tokens: Tokens read from the cache.
+        cache_write_5m_tokens: Tokens written with five minutes to live, and those whose time
+            to live is unknown (`cache_write_ttl_known` is then False).
+        cache_write_1h_tokens: Tokens written with one hour to live.
+        cache_write_ttl_known: Whether the split of the two writes was reported.
+        units: Other quantities, sorted by unit, e.g. `(("images/1024x1024/standard", 2),)`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_write_ttl_known: bool = False
+    units: tuple[tuple[str, int], ...] = ()
+
+
+NO_COUNTS: Final = Counts()
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The descriptive side of the evidence: who called what, where. Shared by many calls.
+
+    Every ranked field `x` has `x_rank`, 0 when absent. The fields below `metadata` are only
+    ever known from CloudTrail; empty means unknown.
+
+    Attributes:
+        account: The account of the call (part of its key, so always equal when merging).
+        region: The calling Region, which sets the price.
+        model_id: The model id or ARN as received.
+        operation: `InvokeModel`, `Converse`, ...
+        identity_arn: The signed caller's ARN as received.
+        service_tier: `standard`, `priority`, `flex`, `batch`, `reserved`; empty if unknown.
+        error_code: AWS error code; empty when the call did not fail.
+        inference_region: Where the model ran, if elsewhere. Informs, never prices.
+        metadata: The caller's `requestMetadata`, sorted by key. Untrusted.
+        identity_type: CloudTrail `userIdentity.type`.
+        principal_id: CloudTrail unique id (`AIDA...`, `AROA...`), without the session name.
+        issuer_arn: Full ARN (with path) of the role behind a session.
+        source_identity: `sts:SourceIdentity` of the session.
+        on_behalf_of: Identity Center user id.
+        invoked_by: AWS service that made the call.
+        credential: `bearer` if the call was made with a Bedrock API key.
+    """
+
+    account: str
+    region: str = ""
+    region_rank: int = 0
+    model_id: str = ""
+    model_id_rank: int = 0
+    operation: str = ""
+    operation_rank: int = 0
+    identity_arn: str = ""
+    identity_arn_rank: int = 0
+    service_tier: str = ""
+    service_tier_rank: int = 0
+    error_code: str = ""
+    error_code_rank: int = 0
+    inference_region: str = ""
+    inference_region_rank: int = 0
+    metadata: tuple[tuple[str, str], ...] = ()
+    metadata_rank: int = 0
+    identity_type: str = ""
+    principal_id: str = ""
+    issuer_arn: str = ""
+    source_identity: str = ""
+    on_behalf_of: str = ""
+    invoked_by: str = ""
+    credential: str = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Everything known of one call. Merging two of them is associative and commutative.
+
+    Attributes:
+        facts: Descriptive fields.
+        occurred_at_ms: Event time, epoch milliseconds UTC.
+        occurred_at_rank: Rank of the record that the time came from.
+        rank: How much is proven about the counts (an `EvidenceRank`).
+        counts: The best-ranked counts.
+        conflicting: Records of that same rank disagreed; the larger counts were kept.
+    """
+
+    facts: Facts
+    occurred_at_ms: int
+    occurred_at_rank: int
+    rank: int
+    counts: Counts = NO_COUNTS
+    conflicting: bool = False
+
+
+class Observation(NamedTuple):
+    """What one record says of one call.
+
+    Attributes:
+        key: The call's key, see `call_key`.
+        evidence: What the record proves.
+    """
+
+    key: str
+    evidence: Evidence
+
+
+class CallKey(NamedTuple):
+    """The parts of a call's key."""
+
+    namespace: str
+    account: str
+    request_id: str
+
+
+def call_key(namespace: str, account: str, request_id: str) -> str:
+    """Return the key of a call: `aws/111122223333/<request id>`.
+
+    Args:
+        namespace: `aws`, `batch` (the request id is then the job ARN) or `api`.
+        account: The calling account; never contains a slash.
+        request_id: What AWS calls `requestId` in logs and `requestID` in CloudTrail.
+    """
+    return f"{namespace}/{account}/{request_id}"
+
+
+def split_call_key(key: str) -> CallKey:
+    """Undo `call_key`."""
+    namespace, account, request_id = key.split("/", 2)
+    return CallKey(namespace, account, request_id)
+
+
+_RANKED_FIELDS: Final = (
+    "region",
+    "model_id",
+    "operation",
+    "identity_arn",
+    "service_tier",
+    "error_code",
+    "inference_region",
+    "metadata",
+)
+_UNRANKED_FIELDS: Final = (
+    "identity_type",
+    "principal_id",
+    "issuer_arn",
+    "source_identity",
+    "on_behalf_of",
+    "invoked_by",
+    "credential",
+)
+
+
+def merge(left: Evidence, right: Evidence) -> Evidence:
+    """Join two bodies of evidence of the same call.
+
+    Commutative, associative and idempotent; `left` itself is returned when `right` adds
+    nothing, so `merge(a, b) is a` tells a duplicate.
+    """
+    if left == right:
+        return left
+    facts = merge_facts(left.facts, right.facts)
+    rank, counts, conflicting = _merge_counts(left, right)
+    occurred_at_rank, occurred_at_ms = _better_time(left, right)
+    merged = Evidence(
+        facts=facts,
+        occurred_at_ms=occurred_at_ms,
+        occurred_at_rank=occurred_at_rank,
+        rank=rank,
+        counts=counts,
+        conflicting=conflicting,
+    )
+    return left if merged == left else merged
+
+
+def merge_facts(left: Facts, right: Facts) -> Facts:
+    """Join descriptive fields one by one: higher rank wins, then the greater value."""
+    if left is right or left == right:
+        return left
+    changes: dict[str, object] = {}
+    for name in _RANKED_FIELDS:
+        mine = (getattr(left, f"{name}_rank"), getattr(left, name))
+        theirs = (getattr(right, f"{name}_rank"), getattr(right, name))
+        if theirs > mine:
+            changes[f"{name}_rank"], changes[name] = theirs
+    for name in _UNRANKED_FIELDS:
+        if getattr(right, name) > getattr(left, name):
+            changes[name] = getattr(right, name)
+    # Keys of one call share the account; keep the merge total (and commutative) regardless.
+    if right.account > left.account:
+        changes["account"] = right.account
+    return msgspec.structs.replace(left, **changes) if changes else left
+
+
+def _merge_counts(left: Evidence, right: Evidence) -> tuple[int, Counts, bool]:
+    if left.rank != right.rank:
+        best = left if left.rank > right.rank else right
+        return best.rank, best.counts, best.conflicting
+    if left.counts == right.counts:
+        return left.rank, left.counts, left.conflicting or right.conflicting
+    larger = max(left.counts, right.counts, key=counts_order)
+    return left.rank, larger, True
+
+
+def counts_order(counts: Counts) -> tuple[object, ...]:
+    """Sort key that decides between different counts of one rank: the larger wins.
+
+    Ordered by output, input, one-hour writes, five-minute writes, reads, then the rest, so
+    that any two different values compare unequal (a total order keeps the merge commutative).
+    """
+    return (
+        -1 if counts.output_tokens is None else counts.output_tokens,
+        -1 if counts.input_tokens is None else counts.input_tokens,
+        counts.cache_write_1h_tokens,
+        counts.cache_write_5m_tokens,
+        counts.cache_read_tokens,
+        counts.units,
+        counts.cache_write_ttl_known,
+    )
+
+
+def _better_time(left: Evidence, right: Evidence) -> tuple[int, int]:
+    """Return (rank, time): the better-ranked record's time, the earlier one between equals."""
+    if left.occurred_at_rank != right.occurred_at_rank:
+        best = left if left.occurred_at_rank > right.occurred_at_rank else right
+        return best.occurred_at_rank, best.occurred_at_ms
+    return left.occurred_at_rank, min(left.occurred_at_ms, right.occurred_at_ms)

@@ -1,0 +1,164 @@
+"""The ports: what the worker needs from the outside, as protocols.
+
+Every port has an in-memory adapter and at least one real one under `worker.adapters`; one
+contract suite runs over all adapters of a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from worker.core.batch import Batch
+from worker.core.ledger import Amounts, Entry, Leaf, Rated
+from worker.core.posting import Poster
+from worker.core.results import Malformed
+
+
+class Committed(msgspec.Struct, gc=False):
+    """What a commit did.
+
+    Attributes:
+        recorded: Records that were the first sight of their call.
+        upgraded: Records that improved what was known.
+        duplicates: Records that added nothing.
+        postings: What was added to each leaf, net; never a zero.
+    """
+
+    recorded: int
+    upgraded: int
+    duplicates: int
+    postings: list[tuple[Leaf, Amounts]]
+
+
+class Rebooking(msgspec.Struct, frozen=True, gc=False):
+    """A call whose posting changes: the entry as it was read, and its new posting."""
+
+    before: Entry
+    after: Rated
+
+
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """A balance that is not the sum of its entries' postings.
+
+    Attributes:
+        leaf: Which balance.
+        balance: What the ledger says; None if it has no such balance.
+        entries: What the entries add up to; None if no entry posts there.
+    """
+
+    leaf: Leaf
+    balance: Amounts | None
+    entries: Amounts | None
+
+
+class Verification(msgspec.Struct, frozen=True, gc=False):
+    """Outcome of comparing all balances with all entries.
+
+    Attributes:
+        entries: Entries read.
+        balances: Balances read.
+        differences: Where they disagree; empty if the ledger is sound.
+    """
+
+    entries: int
+    balances: int
+    differences: tuple[Difference, ...]
+
+
+class Ledger(Protocol):
+    """Entries, and the balances that are their sum.
+
+    All methods may raise `TransientError` (try again), `LedgerCorruptError` (a person must
+    look) and `ConfigurationError` (the ledger cannot be opened as asked).
+    """
+
+    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+        """Book a batch in one transaction: all of it, or nothing.
+
+        Known calls are merged with what is new about them; `poster` works out the posting of
+        what became of them. The batch is used up.
+        """
+
+    async def find(self, request_id: str) -> list[Entry]:
+        """Return the entries with this request id, of any namespace and account."""
+
+    def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
+        """Yield all entries in chunks, in the ledger's own order, after the entry `after`."""
+
+    async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+        """Replace postings and move their amounts, in one transaction.
+
+        An entry that is no longer at the revision it was read at is left alone.
+
+        Returns:
+            How many entries were rebooked.
+        """
+
+    async def balances(
+        self, first_day: int | None = None, last_day: int | None = None
+    ) -> list[tuple[Leaf, Amounts]]:
+        """Return the balances of an inclusive range of UTC days; None leaves an end open."""
+
+    async def totals(
+        self, field: str, first_day: int | None = None, last_day: int | None = None
+    ) -> dict[str, Amounts]:
+        """Return balances summed by one field of `Leaf` (`principal`, `day`, ...).
+
+        Args:
+            field: The field; days are returned as decimal strings.
+            first_day: First UTC day included; None for the first there is.
+            last_day: Last UTC day included; None for the last there is.
+        """
+
+    async def verify(self) -> Verification:
+        """Compare every balance with the sum of its entries' postings, on one snapshot."""
+
+    async def progress(self, name: str) -> str | None:
+        """Return the note that a resumable job left under `name`."""
+
+    async def keep_progress(self, name: str, note: str | None) -> None:
+        """Leave a note under `name` for a later run to resume from; None removes it."""
+
+    async def close(self) -> None:
+        """Release what the ledger holds."""
+
+
+class QuarantinedRecord(msgspec.Struct, frozen=True):
+    """A record that was put aside.
+
+    Attributes:
+        id: Taken from where the record stood and what it said, so that the same record
+            quarantined again is the same item.
+        record: What was wrong with it, where, and its body.
+        quarantined_at_ms: Ledger time, epoch milliseconds UTC.
+    """
+
+    id: str
+    record: Malformed
+    quarantined_at_ms: int
+
+
+class Quarantine(Protocol):
+    """Where records wait that could not be understood."""
+
+    async def put(self, records: Sequence[Malformed]) -> list[str]:
+        """Keep records durably; idempotent. Returns their ids, in order."""
+
+    def items(self) -> AsyncIterator[QuarantinedRecord]:
+        """Yield everything in quarantine, in order of id."""
+
+    async def get(self, item_id: str) -> QuarantinedRecord | None:
+        """Return one item by its full id or an unambiguous beginning of it."""
+
+    async def remove(self, item_id: str) -> None:
+        """Take an item out, after its record was booked; it is no error if it is gone."""
+
+
+class Clock(Protocol):
+    """The only source of the current time."""
+
+    def now_ms(self) -> int:
+        """Return the current time, epoch milliseconds UTC."""
