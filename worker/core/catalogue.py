@@ -5,7 +5,7 @@ of the call. The most specific row in effect wins, in this order:
 
 1. the operator's rows before the packaged ones: an operator's row with routing or Region `*`
    covers every routing or Region;
-2. a row of the Region before a row for every Region (`*`);
+2. a row of the Region (`eu-west-1`) before one of its geography (`eu-*`), before `*`;
 3. a row of the routing before a row for any routing (`*`).
 
 Where a tier has no row, the standard rate times the documented multiplier is used; where a
@@ -19,15 +19,25 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from worker.core.catalogue_rows import (
+    ANY,
+    BEDROCK_LAUNCH_MS,
+    ROUTINGS,
+    ModelEntry,
+    ModelRates,
+    RateKey,
+    RateRow,
+    TierRule,
+)
 from worker.core.errors import ConfigurationError
 from worker.core.pricing import (
+    GUARDRAIL_MODEL,
     TIER_RESERVED,
     TIER_STANDARD,
     TOKEN_UNITS,
@@ -36,76 +46,10 @@ from worker.core.pricing import (
     TokenRates,
 )
 
-ANY: Final = "*"
-ROUTINGS: Final = ("regional", "global")
-
-BEDROCK_LAUNCH_MS: Final = 1_695_859_200_000
-"""2023-09-28T00:00:00Z: Amazon Bedrock became generally available; nothing was billed before."""
-
-CONFIDENCE_OPERATOR: Final = "operator"
-
 CARDS_CACHED_MAX: Final = 4_096
 """Bound of the cache of resolved cards; keys hold caller-supplied text (model id, Region)."""
 
 _CONTEXT_SUFFIX = re.compile(r":[0-9]{1,5}k", re.ASCII)
-
-
-class RateRow(msgspec.Struct, frozen=True, gc=False):
-    """One row of the catalogue, parsed.
-
-    Attributes:
-        model: Canonical foundation-model id.
-        routing: `regional`, `global` or `*`.
-        region: AWS Region or `*`.
-        tier: Service tier.
-        unit: What is counted.
-        above_input_tokens: Long-context threshold, 0 for the base rate.
-        rate_atto: Atto-USD per unit.
-        effective_from_ms: First instant of validity, epoch milliseconds UTC.
-        effective_to_ms: First instant after it, or None while it is open.
-        confidence: `confirmed`, `single-source` or `operator`.
-        sources: Tables that list the rate, with their dates.
-        note: Anything a reader should know, such as which of two figures was taken.
-        origin: File and line.
-        override: Whether the row is the operator's.
-    """
-
-    model: str
-    routing: str
-    region: str
-    tier: str
-    unit: str
-    above_input_tokens: int
-    rate_atto: int
-    effective_from_ms: int
-    effective_to_ms: int | None
-    confidence: str
-    sources: str
-    note: str
-    origin: str
-    override: bool = False
-
-
-class ModelEntry(msgspec.Struct, frozen=True, gc=False):
-    """One model of the catalogue: its kind, why it has no rate (or ""), its other ids."""
-
-    model: str
-    kind: str
-    reason: str
-    aliases: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierRule:
-    """A documented multiplier of the standard rate, used where a tier has no row of its own."""
-
-    tier: str
-    multiplier: Fraction
-    source: str
-
-
-RateKey = tuple[str, str, str, str, int]
-"""(routing, region, tier, unit, above_input_tokens) within one model."""
 
 
 class _Found(msgspec.Struct, frozen=True, gc=False):
@@ -113,46 +57,6 @@ class _Found(msgspec.Struct, frozen=True, gc=False):
     rate_atto: int
     tier_reason: str | None = None
     routing_reason: str | None = None
-
-
-class _ModelRates:
-    """The rows of one model, by key; override rows apart from packaged ones."""
-
-    __slots__ = ("boundaries_ms", "override", "packaged", "thresholds", "units")
-
-    def __init__(self, rows: Iterable[RateRow]) -> None:
-        self.packaged: dict[RateKey, list[RateRow]] = {}
-        self.override: dict[RateKey, list[RateRow]] = {}
-        boundaries = set()
-        units: dict[str, None] = {}
-        thresholds = set()
-        for row in rows:
-            table = self.override if row.override else self.packaged
-            key = (row.routing, row.region, row.tier, row.unit, row.above_input_tokens)
-            table.setdefault(key, []).append(row)
-            boundaries.add(row.effective_from_ms)
-            if row.effective_to_ms is not None:
-                boundaries.add(row.effective_to_ms)
-            units[row.unit] = None
-            thresholds.add(row.above_input_tokens)
-        self.boundaries_ms = tuple(sorted(boundaries))
-        self.units = tuple(units)
-        self.thresholds = tuple(sorted(thresholds))
-        for key_rows in (*self.packaged.values(), *self.override.values()):
-            if len(key_rows) > 1:
-                _reject_overlap(key_rows)
-
-    def find(
-        self, routing: str, region: str, tier: str, unit: str, above: int, at_ms: int
-    ) -> RateRow | None:
-        for table in (self.override, self.packaged):
-            for candidate in dict.fromkeys((routing, ANY)):
-                for row in table.get((candidate, region, tier, unit, above), ()):
-                    if row.effective_from_ms <= at_ms and (
-                        row.effective_to_ms is None or at_ms < row.effective_to_ms
-                    ):
-                        return row
-        return None
 
 
 class Catalogue:
@@ -190,7 +94,7 @@ class Catalogue:
         by_model: dict[str, list[RateRow]] = defaultdict(list)
         for row in self.rows:
             by_model[self._aliases.get(row.model, row.model)].append(row)
-        self._rates = {model: _ModelRates(rows) for model, rows in by_model.items()}
+        self._rates = {model: ModelRates(rows) for model, rows in by_model.items()}
         self.boundaries_ms: Final = tuple(
             sorted(
                 {instant for rates in self._rates.values() for instant in rates.boundaries_ms}
@@ -268,7 +172,7 @@ class Catalogue:
     def _resolve(
         self,
         model: str,
-        rates: _ModelRates,
+        rates: ModelRates,
         key: tuple[str, str, str, str, int],
         at_ms: int,
     ) -> RateCard | None:
@@ -278,9 +182,10 @@ class Catalogue:
             for unit in rates.units:
                 hit = self._find(rates, (routing, region, tier, unit, threshold), at_ms)
                 if hit is not None:
-                    found[unit, threshold] = hit
+                    found[unit, threshold] = _less_specific(hit, found.get((unit, 0)))
         if not found:
             return None
+        self._add_guardrails(found, region, at_ms)
         entry = self.models.get(model)
         tokens = _bracket(found, 0, (None, None, None, None, None))
         brackets = []
@@ -308,7 +213,17 @@ class Catalogue:
             assumed_routing_reason=_first(hit.routing_reason for hit in found.values()),
         )
 
-    def _find(self, rates: _ModelRates, key: RateKey, at_ms: int) -> _Found | None:
+    def _add_guardrails(
+        self, found: dict[tuple[str, int], _Found], region: str, at_ms: int
+    ) -> None:
+        """Guardrail units are billed beside any model, at one price for every service tier."""
+        rates = self._rates.get(GUARDRAIL_MODEL)
+        for unit in rates.units if rates else ():
+            hit = rates and self._find(rates, (ANY, region, TIER_STANDARD, unit, 0), at_ms)
+            if hit:
+                found.setdefault((unit, 0), hit)
+
+    def _find(self, rates: ModelRates, key: RateKey, at_ms: int) -> _Found | None:
         routing, region, tier, unit, above = key
         hit = self._find_routing(rates, key, at_ms)
         if hit is not None:
@@ -322,35 +237,26 @@ class Catalogue:
                 return _Found(hit.row, hit.rate_atto, hit.tier_reason, reason)
         return None
 
-    def _find_routing(self, rates: _ModelRates, key: RateKey, at_ms: int) -> _Found | None:
+    def _find_routing(self, rates: ModelRates, key: RateKey, at_ms: int) -> _Found | None:
         routing, region, tier, unit, above = key
-        for place in dict.fromkeys((region, ANY)):
-            row = rates.find(routing, place, tier, unit, above, at_ms)
+        places = _places(region)
+        for place in places:
+            row = rates.find(rates.override, (routing, place, tier, unit, above), at_ms)
             if row is not None:
                 return _Found(row, row.rate_atto)
-            if tier == TIER_STANDARD:
-                continue
+        for place in places:
+            row = rates.find(rates.packaged, (routing, place, tier, unit, above), at_ms)
+            if row is not None:
+                return _Found(row, row.rate_atto)
+            standard = (routing, place, TIER_STANDARD, unit, above)
             # A Region with a standard rate of its own has no use for the general rate of the
             # tier, so its standard rate is scaled before the general rows are looked at.
-            row = rates.find(routing, place, TIER_STANDARD, unit, above, at_ms)
-            if row is not None and not self._has_tier(rates, row, key, place, at_ms):
-                return self._scaled(row, tier)
-        return None
-
-    @staticmethod
-    def _has_tier(
-        rates: _ModelRates, standard: RateRow, key: RateKey, place: str, at_ms: int
-    ) -> bool:
-        """Whether the general row of the tier suits a Region whose standard rate is general."""
-        routing, _, tier, unit, above = key
-        if place == ANY or standard.override:
-            return False
-        general = rates.find(routing, ANY, TIER_STANDARD, unit, above, at_ms)
-        return (
-            general is not None
-            and general.rate_atto == standard.rate_atto
-            and rates.find(routing, ANY, tier, unit, above, at_ms) is not None
-        )
+            if tier != TIER_STANDARD and rates.find(rates.packaged, standard, at_ms):
+                break
+        if tier == TIER_STANDARD:
+            return None
+        hit = self._find_routing(rates, (routing, region, TIER_STANDARD, unit, above), at_ms)
+        return self._scaled(hit.row, tier) if hit else None
 
     def _scaled(self, row: RateRow, tier: str) -> _Found:
         rule = self.tiers.get(tier)
@@ -364,6 +270,21 @@ class Catalogue:
         rate_atto = round(Fraction(row.rate_atto) * rule.multiplier)
         reason = f"no {tier} rate is listed; the standard rate times {rule.multiplier} is used"
         return _Found(row, rate_atto, reason)
+
+
+def _places(region: str) -> tuple[str, ...]:
+    """Where a row may be for a Region: `us-gov-west-1`, `us-gov-*`, `*`."""
+    geography, _, _ = region.rpartition("-")
+    geography, separator, _ = geography.rpartition("-")
+    return (region, f"{geography}-*", ANY) if separator else (region, ANY)
+
+
+def _less_specific(hit: _Found, base: _Found | None) -> _Found:
+    """Mark a long-context rate that is listed for fewer places than the base rate is."""
+    if base is None or base.row.region == hit.row.region or hit.routing_reason:
+        return hit
+    reason = f"no long-context rate is listed for {base.row.region}; the general one is used"
+    return _Found(hit.row, hit.rate_atto, hit.tier_reason, reason)
 
 
 def _bracket(
@@ -405,19 +326,6 @@ def _index_aliases(models: Mapping[str, ModelEntry]) -> dict[str, str]:
                 raise ConfigurationError(msg)
             aliases[alias] = entry.model
     return aliases
-
-
-def _reject_overlap(rows: list[RateRow]) -> None:
-    ordered = sorted(rows, key=lambda row: row.effective_from_ms)
-    for earlier, later in zip(ordered, ordered[1:], strict=False):
-        if earlier.effective_to_ms is None or earlier.effective_to_ms > later.effective_from_ms:
-            msg = (
-                f"{later.origin}: overlaps in time with {earlier.origin} for {later.model}"
-                f" {later.routing} {later.region} {later.tier} {later.unit}"
-                f" above {later.above_input_tokens}; end the earlier row (effective_to) where"
-                " the later one begins"
-            )
-            raise ConfigurationError(msg)
 
 
 def _revision(

@@ -23,6 +23,7 @@ DIGITS_MAX: Final = 40
 """Longest decimal string that is parsed; 10**12 USD with 18 decimals has 32 characters."""
 
 _HALF: Final = ATTO_PER_PICO // 2
+_POWERS_OF_TEN: Final = tuple(int("1" + "0" * exponent) for exponent in range(DIGITS_MAX + 1))
 _DECIMAL = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 
 
@@ -79,7 +80,9 @@ def _parse_scaled(text: str, *, per: int, decimals: int) -> int:
         msg = f"expected a number of units of at least 1, found {per}"
         raise MoneyError(msg)
     sign, whole, fraction = match[1], match[2], match[3] or ""
-    scaled, rest = divmod(int(whole + fraction) * 10**decimals, 10 ** len(fraction) * per)
+    scaled, rest = divmod(
+        int(whole + fraction) * _POWERS_OF_TEN[decimals], _POWERS_OF_TEN[len(fraction)] * per
+    )
     if rest:
         unit = "" if per == 1 else f" per unit (divided by {per})"
         msg = f"expected at most {decimals} decimals{unit}, found {text!r}"
@@ -88,7 +91,7 @@ def _parse_scaled(text: str, *, per: int, decimals: int) -> int:
 
 
 def _format_scaled(value: int, decimals: int) -> str:
-    whole, fraction = divmod(abs(value), 10**decimals)
+    whole, fraction = divmod(abs(value), _POWERS_OF_TEN[decimals])
     sign = "-" if value < 0 else ""
     if not fraction:
         return f"{sign}{whole}"

@@ -26,7 +26,11 @@ TOKEN_UNITS: Final = (
 
 TIER_STANDARD: Final = "standard"
 TIER_RESERVED: Final = "reserved"
-TIERS: Final = ("standard", "priority", "flex", "batch", "reserved")
+TIERS: Final = ("standard", "priority", "flex", "batch", "ultrafast", "reserved")
+"""Service tiers that catalogue rows may name."""
+
+GUARDRAIL_MODEL: Final = "amazon.bedrock-guardrail"
+"""Pseudo model that owns the rates of guardrail units; every card includes them."""
 
 RESERVED_TIER_REASON: Final = (
     "the reserved service tier is billed by committed tokens a minute, not by the tokens of a call"
