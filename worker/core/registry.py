@@ -1,0 +1,466 @@
+"""Effective-dated facts: agents and their roles, teams, applications, trust rules, calendars.
+
+The registry is data handed in by an adapter; nothing here reads a file or a clock. Every lookup is
+a function of the facts and the time of a call, never of the order in which the facts were listed,
+so that booking the same calls again attributes them the same way.
+
+Periods are half-open: a fact holds from `from_ms` up to, not including, `to_ms`.
+
+Where several facts match, an exact one beats a wildcard, a longer pattern a shorter one, a later
+beginning an earlier one; what is still equal is settled by the content.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+PayBy = Literal["role", "session", "metadata"]
+
+REVISION_LENGTH: Final = 12
+"""Hexadecimal digits of a revision."""
+
+WILDCARD: Final = "*"
+
+EVERYTHING: Final = "everything"
+"""The one scope that has no id of its own."""
+
+CALENDAR_KINDS: Final = (
+    "principal",
+    "identity",
+    "agent",
+    "team",
+    "application",
+    "account",
+    "model",
+    EVERYTHING,
+)
+"""Kinds of scope that can have a calendar."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL: Final = _EPOCH.toordinal()
+_DAY_MS: Final = 86_400_000
+
+
+class Period(msgspec.Struct, frozen=True):
+    """When a fact holds: from `from_ms` up to, not including, `to_ms`; None is unbounded."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    def contains(self, at_ms: int) -> bool:
+        """Whether the instant, in epoch milliseconds UTC, lies in the period."""
+        return (self.from_ms is None or self.from_ms <= at_ms) and (
+            self.to_ms is None or at_ms < self.to_ms
+        )
+
+
+ALWAYS: Final = Period()
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """An agent and the roles that it alone calls models with.
+
+    Attributes:
+        agent_id: `agent/ACCOUNT/REGION/ID`.
+        name: What people call it.
+        role_arns: Full ARNs, with path. A role that several agents share names none of them.
+        period: When the agent had these roles.
+    """
+
+    agent_id: str
+    name: str
+    role_arns: tuple[str, ...]
+    period: Period = ALWAYS
+
+
+class PrincipalFact(msgspec.Struct, frozen=True):
+    """What is known of the principals whose id matches.
+
+    Attributes:
+        match: A principal or identity id; `*` stands for any text, slashes included.
+        team: The team that they belong to, or empty.
+        tags: Key and value pairs.
+        period: When this held.
+    """
+
+    match: str
+    team: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    period: Period = ALWAYS
+
+
+class ApplicationProfile(msgspec.Struct, frozen=True):
+    """An application inference profile.
+
+    Attributes:
+        arn: The profile's ARN.
+        model: Id or ARN of the model or profile that it was copied from. A profile's model never
+            changes and calls may arrive after it was deleted, so `period` does not limit it.
+        application: Name of the application that it belongs to, or empty.
+        tags: Key and value pairs.
+        period: When it belonged to the application.
+    """
+
+    arn: str
+    model: str
+    application: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    period: Period = ALWAYS
+
+
+class TrustRule(msgspec.Struct, frozen=True):
+    """The operator's word on who pays for the calls of a role.
+
+    Attributes:
+        role_arn: A role's full ARN; or one without a path and with `*` in the account or the name,
+            which matches whatever the path is, because invocation logs drop it.
+        pay_by: `role` (the default of roles), `session` (the session name can be trusted) or
+            `metadata` (the role sets `requestMetadata` itself, and may be trusted to).
+        metadata_key: For `metadata`: the key that names the application.
+        organisation: For `metadata`: the organisation that the applications belong to.
+        period: When the rule held.
+    """
+
+    role_arn: str
+    pay_by: PayBy
+    metadata_key: str = ""
+    organisation: str = ""
+    period: Period = ALWAYS
+
+
+class Calendar(msgspec.Struct, frozen=True):
+    """The time zone whose days a scope's spend is kept by.
+
+    Attributes:
+        scope: `everything`, or a kind and an id, such as `team/research`; `*` stands for any text.
+        time_zone: Name of the zone, such as `Europe/Berlin`.
+        zone: The zone itself.
+    """
+
+    scope: str
+    time_zone: str
+    zone: tzinfo
+
+
+class AmbiguousAgents(msgspec.Struct, frozen=True):
+    """Several agents that one role is mapped to at one time, by id, sorted."""
+
+    agent_ids: tuple[str, ...]
+
+
+class RoleArn(msgspec.Struct, frozen=True):
+    """The parts of a role's ARN that tell roles apart."""
+
+    account: str
+    path: str
+    name: str
+
+
+def parse_role_arn(arn: str) -> RoleArn | None:
+    """Split `arn:aws:iam::A:role/path/NAME`, of any partition; None if it is no role's ARN."""
+    parts = arn.split(":", 5)
+    if len(parts) != 6 or parts[0] != "arn" or parts[2:4] != ["iam", ""]:  # noqa: PLR2004
+        return None
+    kind, separator, rest = parts[5].partition("/")
+    path, _separator, name = rest.rpartition("/")
+    if kind != "role" or not separator or not parts[1] or not parts[4] or not name:
+        return None
+    return RoleArn(account=parts[4], path=f"/{path}/" if path else "/", name=name)
+
+
+def matches_pattern(pattern: str, text: str) -> bool:
+    """Whether `pattern`, in which `*` stands for any text, matches the whole of `text`.
+
+    Takes time in proportion to the lengths, whatever the pattern.
+    """
+    first, *rest = pattern.split(WILDCARD)
+    if not rest:
+        return pattern == text
+    *middle, last = rest
+    if len(text) < len(first) + len(last):
+        return False
+    if not text.startswith(first) or not text.endswith(last):
+        return False
+    position, end = len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
+
+
+class _Dated(Protocol):
+    @property
+    def period(self) -> Period: ...
+
+
+_Fact = TypeVar("_Fact", bound=_Dated)
+
+
+class _PatternIndex(Generic[_Fact]):
+    """Facts by an exact key or a pattern, best first."""
+
+    def __init__(self, facts: Iterable[tuple[str, _Fact]]) -> None:
+        exact: dict[str, list[_Fact]] = defaultdict(list)
+        patterns: dict[str, list[_Fact]] = defaultdict(list)
+        for key, fact in facts:
+            (patterns if WILDCARD in key else exact)[key].append(fact)
+        self._exact = {key: _latest_first(listed) for key, listed in exact.items()}
+        self._patterns = [
+            (pattern, _latest_first(patterns[pattern]))
+            for pattern in sorted(patterns, key=lambda text: (-len(text), text))
+        ]
+
+    def candidates(self, text: str) -> Iterable[_Fact]:
+        """Every fact that matches, best first."""
+        yield from self._exact.get(text, ())
+        for pattern, facts in self._patterns:
+            if matches_pattern(pattern, text):
+                yield from facts
+
+
+def _latest_first(facts: Iterable[_Fact]) -> tuple[_Fact, ...]:
+    ordered = sorted(facts, key=_content)
+    ordered.sort(key=_beginning, reverse=True)
+    return tuple(ordered)
+
+
+def _beginning(fact: _Dated) -> tuple[bool, int]:
+    from_ms = fact.period.from_ms
+    return (from_ms is not None, from_ms or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """All facts, and the questions that attribution asks of them.
+
+    The order of the lists means nothing, and neither does a fact that is listed twice.
+    """
+
+    agents: Sequence[Agent] = ()
+    principals: Sequence[PrincipalFact] = ()
+    applications: Sequence[ApplicationProfile] = ()
+    rules: Sequence[TrustRule] = ()
+    calendars: Sequence[Calendar] = ()
+    revision: str = field(init=False)
+    boundaries_ms: tuple[int, ...] = field(init=False)
+    _roles: dict[tuple[str, str], list[tuple[str, Agent]]] = field(init=False, repr=False)
+    _principals: _PatternIndex[PrincipalFact] = field(init=False, repr=False)
+    _profiles: dict[str, tuple[ApplicationProfile, ...]] = field(init=False, repr=False)
+    _exact_rules: dict[tuple[str, str], tuple[TrustRule, ...]] = field(init=False, repr=False)
+    _wild_rules: tuple[tuple[RoleArn, TrustRule], ...] = field(init=False, repr=False)
+    _zones: dict[str, tzinfo] = field(init=False, repr=False)
+    _zone_patterns: tuple[tuple[str, tzinfo], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the facts."""
+        exact_rules, wild_rules = _index_rules(self.rules)
+        zones = {calendar.scope: calendar for calendar in sorted(self.calendars, key=_content)}
+        patterns = sorted(
+            (scope for scope in zones if WILDCARD in scope), key=lambda text: (-len(text), text)
+        )
+        values: dict[str, object] = {
+            "revision": _revision(self),
+            "boundaries_ms": _boundaries(self),
+            "_roles": _index_agents(self.agents),
+            "_principals": _PatternIndex((fact.match, fact) for fact in self.principals),
+            "_profiles": _index_profiles(self.applications),
+            "_exact_rules": exact_rules,
+            "_wild_rules": wild_rules,
+            "_zones": {scope: calendar.zone for scope, calendar in zones.items()},
+            "_zone_patterns": tuple((scope, zones[scope].zone) for scope in patterns),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def has_calendars(self) -> bool:
+        """Whether any scope keeps other days than UTC's."""
+        return bool(self._zones)
+
+    def agent_for_role(
+        self, account: str, role_name: str, issuer_arn: str, at_ms: int
+    ) -> Agent | AmbiguousAgents | None:
+        """Find the agent that a role is mapped to.
+
+        Args:
+            account: The role's account.
+            role_name: The role's name, without its path.
+            issuer_arn: The role's full ARN if known, else empty. Invocation logs drop the path;
+                without it every mapped role of that name and account counts.
+            at_ms: Time of the call.
+
+        Returns:
+            The agent; `AmbiguousAgents` if several are mapped; None if none is.
+        """
+        found = {
+            agent.agent_id: agent
+            for arn, agent in self._roles.get((account, role_name), ())
+            if agent.period.contains(at_ms) and (not issuer_arn or arn == issuer_arn)
+        }
+        if len(found) > 1:
+            return AmbiguousAgents(agent_ids=tuple(sorted(found)))
+        return next(iter(found.values()), None)
+
+    def rule_for(
+        self, account: str, role_name: str, issuer_arn: str, at_ms: int
+    ) -> TrustRule | None:
+        """Find the trust rule of a role; arguments as for `agent_for_role`."""
+        for rule in self._exact_rules.get((account, role_name), ()):
+            if rule.period.contains(at_ms) and (not issuer_arn or rule.role_arn == issuer_arn):
+                return rule
+        for pattern, rule in self._wild_rules:
+            if (
+                rule.period.contains(at_ms)
+                and matches_pattern(pattern.account, account)
+                and matches_pattern(pattern.name, role_name)
+            ):
+                return rule
+        return None
+
+    def principal_facts(self, principal: str, at_ms: int) -> PrincipalFact | None:
+        """Return the best-matching fact on a principal or identity id."""
+        for fact in self._principals.candidates(principal):
+            if fact.period.contains(at_ms):
+                return fact
+        return None
+
+    def team_of(self, principal: str, identity: str, at_ms: int) -> str:
+        """Return the team of the principal, else of the identity, else an empty string.
+
+        A fact without a team is passed over for the next best one.
+        """
+        for key in (principal, identity) if identity != principal else (principal,):
+            for fact in self._principals.candidates(key):
+                if fact.team and fact.period.contains(at_ms):
+                    return fact.team
+        return ""
+
+    def profile_model(self, arn: str) -> str | None:
+        """Return what an application inference profile was copied from, at any time."""
+        profiles = self._profiles.get(arn)
+        return profiles[0].model if profiles else None
+
+    def application_of_profile(self, arn: str, at_ms: int) -> str:
+        """Return the application that a profile belonged to at that time, else empty."""
+        for profile in self._profiles.get(arn, ()):
+            if profile.application and profile.period.contains(at_ms):
+                return profile.application
+        return ""
+
+    def zone(self, kind: str, scope_id: str) -> tzinfo | None:
+        """Return the time zone of a scope, or None where its days are UTC's."""
+        if not self._zones:
+            return None
+        scope = EVERYTHING if kind == EVERYTHING else f"{kind}/{scope_id}"
+        exact = self._zones.get(scope)
+        if exact is not None:
+            return exact
+        for pattern, zone in self._zone_patterns:
+            if matches_pattern(pattern, scope):
+                return zone
+        return None
+
+    def local_day(self, kind: str, scope_id: str, at_ms: int) -> int:
+        """Return the day of the scope's calendar, in days since 1970-01-01, at an instant.
+
+        Never raises: instants that no calendar reaches (past the year 9999) take UTC's days.
+        """
+        zone = self.zone(kind, scope_id)
+        if zone is None:
+            return at_ms // _DAY_MS
+        try:
+            local = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone)
+        except (OverflowError, ValueError):
+            return at_ms // _DAY_MS
+        return local.toordinal() - _EPOCH_ORDINAL
+
+
+def _index_agents(agents: Iterable[Agent]) -> dict[tuple[str, str], list[tuple[str, Agent]]]:
+    roles: dict[tuple[str, str], list[tuple[str, Agent]]] = defaultdict(list)
+    for agent in sorted(agents, key=_content, reverse=True):
+        for arn in agent.role_arns:
+            role = parse_role_arn(arn)
+            if role is not None:
+                roles[role.account, role.name].append((arn, agent))
+    return dict(roles)
+
+
+def _index_profiles(
+    profiles: Iterable[ApplicationProfile],
+) -> dict[str, tuple[ApplicationProfile, ...]]:
+    by_arn: dict[str, list[ApplicationProfile]] = defaultdict(list)
+    for profile in profiles:
+        by_arn[profile.arn].append(profile)
+    return {arn: _latest_first(listed) for arn, listed in by_arn.items()}
+
+
+def _index_rules(
+    rules: Iterable[TrustRule],
+) -> tuple[dict[tuple[str, str], tuple[TrustRule, ...]], tuple[tuple[RoleArn, TrustRule], ...]]:
+    exact: dict[tuple[str, str], list[TrustRule]] = defaultdict(list)
+    wild: list[tuple[RoleArn, TrustRule]] = []
+    for rule in _latest_first(rules):
+        role = parse_role_arn(rule.role_arn)
+        if role is None:
+            continue
+        if WILDCARD in rule.role_arn:
+            wild.append((role, rule))
+        else:
+            exact[role.account, role.name].append(rule)
+    # Stable: rules of one pattern stay latest first.
+    wild.sort(key=lambda item: (-len(item[1].role_arn), item[1].role_arn))
+    return {key: tuple(listed) for key, listed in exact.items()}, tuple(wild)
+
+
+def _boundaries(registry: Registry) -> tuple[int, ...]:
+    instants: set[int | None] = set()
+    dated: tuple[Sequence[_Dated], ...] = (
+        registry.agents,
+        registry.principals,
+        registry.applications,
+        registry.rules,
+    )
+    for facts in dated:
+        for fact in facts:
+            instants.update((fact.period.from_ms, fact.period.to_ms))
+    return tuple(sorted(instant for instant in instants if instant is not None))
+
+
+def _content(fact: object) -> bytes:
+    """Return a canonical form of one fact, in which the order of its own lists means nothing."""
+    if isinstance(fact, Calendar):
+        parts: list[object] = ["calendar", fact.scope, fact.time_zone]
+    elif isinstance(fact, msgspec.Struct):
+        parts = [type(fact).__name__]
+        for name in fact.__struct_fields__:
+            value = getattr(fact, name)
+            parts.append(sorted(value) if isinstance(value, tuple) else value)
+    else:
+        raise TypeError(f"expected a fact of the registry, found {type(fact).__name__}")
+    return msgspec.json.encode(parts)
+
+
+def _revision(registry: Registry) -> str:
+    contents = {
+        _content(fact)
+        for facts in (
+            registry.agents,
+            registry.principals,
+            registry.applications,
+            registry.rules,
+            registry.calendars,
+        )
+        for fact in facts
+    }
+    return hashlib.sha256(b"\n".join(sorted(contents))).hexdigest()[:REVISION_LENGTH]
+
+
+EMPTY_REGISTRY: Final = Registry()
+"""Nothing is known: identities pay for themselves, and days are UTC's."""
