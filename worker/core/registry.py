@@ -200,7 +200,7 @@ class _Dated(Protocol):
     def period(self) -> Period: ...
 
 
-_Fact = TypeVar("_Fact", bound=_Dated)
+_Fact = TypeVar("_Fact", bound="_Dated | Calendar")
 
 
 class _PatternIndex(Generic[_Fact]):
@@ -231,8 +231,8 @@ def _latest_first(facts: Iterable[_Fact]) -> tuple[_Fact, ...]:
     return tuple(ordered)
 
 
-def _beginning(fact: _Dated) -> tuple[bool, int]:
-    from_ms = fact.period.from_ms
+def _beginning(fact: _Dated | Calendar) -> tuple[bool, int]:
+    from_ms = None if isinstance(fact, Calendar) else fact.period.from_ms
     return (from_ms is not None, from_ms or 0)
 
 
@@ -255,16 +255,11 @@ class Registry:
     _profiles: dict[str, tuple[ApplicationProfile, ...]] = field(init=False, repr=False)
     _exact_rules: dict[tuple[str, str], tuple[TrustRule, ...]] = field(init=False, repr=False)
     _wild_rules: tuple[tuple[RoleArn, TrustRule], ...] = field(init=False, repr=False)
-    _zones: dict[str, tzinfo] = field(init=False, repr=False)
-    _zone_patterns: tuple[tuple[str, tzinfo], ...] = field(init=False, repr=False)
+    _calendars: _PatternIndex[Calendar] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Index the facts."""
         exact_rules, wild_rules = _index_rules(self.rules)
-        zones = {calendar.scope: calendar for calendar in sorted(self.calendars, key=_content)}
-        patterns = sorted(
-            (scope for scope in zones if WILDCARD in scope), key=lambda text: (-len(text), text)
-        )
         values: dict[str, object] = {
             "revision": _revision(self),
             "boundaries_ms": _boundaries(self),
@@ -273,8 +268,7 @@ class Registry:
             "_profiles": _index_profiles(self.applications),
             "_exact_rules": exact_rules,
             "_wild_rules": wild_rules,
-            "_zones": {scope: calendar.zone for scope, calendar in zones.items()},
-            "_zone_patterns": tuple((scope, zones[scope].zone) for scope in patterns),
+            "_calendars": _PatternIndex((calendar.scope, calendar) for calendar in self.calendars),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -282,7 +276,7 @@ class Registry:
     @property
     def has_calendars(self) -> bool:
         """Whether any scope keeps other days than UTC's."""
-        return bool(self._zones)
+        return bool(self.calendars)
 
     def agent_for_role(
         self, account: str, role_name: str, issuer_arn: str, at_ms: int
@@ -356,16 +350,9 @@ class Registry:
 
     def zone(self, kind: str, scope_id: str) -> tzinfo | None:
         """Return the time zone of a scope, or None where its days are UTC's."""
-        if not self._zones:
-            return None
         scope = EVERYTHING if kind == EVERYTHING else f"{kind}/{scope_id}"
-        exact = self._zones.get(scope)
-        if exact is not None:
-            return exact
-        for pattern, zone in self._zone_patterns:
-            if matches_pattern(pattern, scope):
-                return zone
-        return None
+        calendar = next(iter(self._calendars.candidates(scope)), None)
+        return None if calendar is None else calendar.zone
 
     def local_day(self, kind: str, scope_id: str, at_ms: int) -> int:
         """Return the day of the scope's calendar, in days since 1970-01-01, at an instant.
