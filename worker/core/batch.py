@@ -29,7 +29,7 @@ class Batch(msgspec.Struct, gc=False):
         leaves: Folded amounts by leaf id, as if every call were new.
         repeats: For calls met more than once in the batch: how many further records there
             were, and how many of them improved the evidence.
-        records: Observations folded in.
+        records: Observations folded in, those of failed calls left out.
     """
 
     bodies: dict[bytes, bytes] = {}
@@ -52,6 +52,7 @@ class BatchBuilder:
         self._evidence: dict[str, Evidence] = {}
         self._repeats: dict[str, tuple[int, int]] = {}
         self._records = 0
+        self._failures: list[tuple[str, Evidence, Exception]] = []
 
     def __len__(self) -> int:
         """Return the number of distinct calls collected."""
@@ -80,7 +81,11 @@ class BatchBuilder:
         )
         bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
         for key, evidence in self._evidence.items():
-            rated = rate(evidence)
+            try:
+                rated = rate(evidence)
+            except Exception as error:  # noqa: BLE001 - one call must not spoil its batch
+                self._failures.append((key, evidence, error))
+                continue
             route = rated.route
             bodies[encode_key(key)] = encode_body(evidence, rated)
             amounts = leaves.get(route.leaf.id)
@@ -91,8 +96,15 @@ class BatchBuilder:
             elif route.facts.id not in batch.interned:
                 batch.interned[route.facts.id] = route.facts.encoded
             _post(amounts, evidence, rated)
+        for key, _, _ in self._failures:
+            batch.records -= 1 + batch.repeats.pop(encode_key(key), (0, 0))[0]
         self._evidence, self._repeats, self._records = {}, {}, 0
         return batch
+
+    def take_failures(self) -> list[tuple[str, Evidence, Exception]]:
+        """Return the calls of the last `build` whose pricing or attribution failed, and why."""
+        failures, self._failures = self._failures, []
+        return failures
 
 
 def _post(amounts: Amounts, evidence: Evidence, rated: Rated) -> None:
@@ -168,12 +180,9 @@ def reconcile(
     Raises:
         LedgerCorruptError: A stored entry cannot be read.
     """
-    extra_records = sum(records for records, _ in batch.repeats.values())
     result = Reconciled(interned=batch.interned, inserts=batch.bodies, leaves=batch.leaves)
     if not known:
-        result.recorded = len(batch.bodies)
-        result.upgraded = sum(improved for _, improved in batch.repeats.values())
-        result.duplicates = extra_records - result.upgraded
+        _count(result, batch)
         return result
     bodies = Bodies(lambda value_id: batch.interned.get(value_id) or lookup(value_id))
     correction = _Correction(batch, bodies, refold=len(known) > REFOLD_SHARE * len(batch.bodies))
@@ -191,7 +200,7 @@ def reconcile(
         for interned in (rated.route.facts, rated.route.leaf, rated.route.basis):
             result.interned[interned.id] = interned.encoded
     result.leaves = correction.leaves()
-    _count(result, batch, extra_records)
+    _count(result, batch)
     return result
 
 
@@ -238,13 +247,13 @@ class _Correction:
 
     def leaves(self) -> dict[int, Amounts]:
         if self._refold:
-            for key, body in self._batch.bodies.items():
+            for body in self._batch.bodies.values():
                 leaf_id, amounts = self._bodies.amounts(body)
                 self._deltas.setdefault(leaf_id, Amounts()).add(amounts)
         return {leaf: amounts for leaf, amounts in self._deltas.items() if not amounts.is_zero()}
 
 
-def _count(result: Reconciled, batch: Batch, extra_records: int) -> None:
+def _count(result: Reconciled, batch: Batch) -> None:
     """Give every record of the batch its one result.
 
     Of a new call the first record is recorded and each improving one upgrades it; of a known

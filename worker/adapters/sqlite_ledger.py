@@ -1,0 +1,411 @@
+"""The embedded ledger: one SQLite file, crash-safe, the default.
+
+Keys and queries, for ten million calls: `entry` is clustered by key, whose request id leads,
+so one call is one look-up. `balance` holds one row for each combination of payer, model, day
+and so on; there are hundreds of them for every million calls, so a payer's series of days, its
+split by model and a period's top spenders are range reads of small indexes, never of entries.
+
+SQLite integers end at 2^63 and overflow into floats without a word. Money is therefore kept
+as whole USD and the pico-USD below one, with a carry, and every column is checked to hold an
+integer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from worker.adapters.ledger_reading import compare
+from worker.core.batch import Batch, Reconciled, reconcile
+from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
+from worker.core.errors import ConfigurationError, LedgerCorruptError, TransientError
+from worker.core.ledger import AMOUNT_FIELDS, Amounts, Entry, Leaf, amounts_of
+from worker.core.money import PICO_PER_USD
+from worker.core.posting import Poster
+from worker.ports import Committed, Rebooking, Verification
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x4C454447
+"""Marks the file as a ledger (SQLite's `application_id`): the letters LEDG."""
+
+KEYS_PER_LOOKUP: Final = 500
+SCAN_CHUNK: Final = 5_000
+INTERNED_KNOWN_MAX: Final = 200_000
+BUSY_TIMEOUT_SECONDS: Final = 60.0
+
+LEAF_FIELDS: Final = Leaf.__struct_fields__
+MONEY_FIELDS: Final = ("cost_pico_usd", "estimated_pico_usd")
+COUNT_FIELDS: Final = tuple(name for name in AMOUNT_FIELDS if name not in MONEY_FIELDS)
+MONEY_COLUMNS: Final = ("cost_usd", "cost_pico", "estimated_usd", "estimated_pico")
+
+
+def _schema() -> str:
+    integers = (*COUNT_FIELDS, *MONEY_COLUMNS)
+    columns = ",\n  ".join(
+        f"{name} INTEGER NOT NULL CHECK (typeof({name}) = 'integer')" for name in integers
+    )
+    return f"""
+CREATE TABLE entry (key BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE interned (id INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE progress (name TEXT PRIMARY KEY, note TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE balance (
+  leaf_id INTEGER PRIMARY KEY,
+  principal TEXT NOT NULL,
+  identity TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  team TEXT NOT NULL,
+  application TEXT NOT NULL,
+  account TEXT NOT NULL,
+  model TEXT NOT NULL,
+  day INTEGER NOT NULL,
+  {columns}
+);
+CREATE INDEX balance_by_principal ON balance (principal, day);
+CREATE INDEX balance_by_day ON balance (day);
+"""
+
+
+_DIMENSIONS: Final = ("leaf_id", *(name for name in LEAF_FIELDS if name != "local_days"))
+_BALANCE_COLUMNS: Final = (*_DIMENSIONS, *COUNT_FIELDS, *MONEY_COLUMNS)
+
+
+def _post_statement() -> str:
+    """SQL that adds amounts to a balance; pico-USD carry into whole USD."""
+    names = ", ".join(_BALANCE_COLUMNS)
+    marks = ", ".join("?" * len(_BALANCE_COLUMNS))
+    updates = [f"{name} = {name} + excluded.{name}" for name in COUNT_FIELDS]
+    for usd, pico in (MONEY_COLUMNS[:2], MONEY_COLUMNS[2:]):
+        # Both parts lie in [0, 10^12), so neither the sum nor the carry can overflow.
+        carried = f"({pico} + excluded.{pico})"
+        updates.append(f"{usd} = {usd} + excluded.{usd} + {carried} / {PICO_PER_USD}")
+        updates.append(f"{pico} = {carried} % {PICO_PER_USD}")
+    return (
+        f"INSERT INTO balance ({names}) VALUES ({marks}) "  # noqa: S608 - column names are ours
+        f"ON CONFLICT (leaf_id) DO UPDATE SET {', '.join(updates)}"
+    )
+
+
+_POST: Final = _post_statement()
+_AMOUNT_COLUMNS: Final = (*COUNT_FIELDS, *MONEY_COLUMNS)
+
+
+class SqliteLedger:
+    """A `worker.ports.Ledger` in one file.
+
+    Args:
+        path: The file; made if missing.
+        discard: Do everything in one transaction that is never committed: a dry run sees its
+            own bookings, and the file stays as it was. A missing file is not made.
+
+    Raises:
+        ConfigurationError: The file is not a ledger, is of a newer version, or cannot be opened.
+    """
+
+    def __init__(self, path: Path | str, *, discard: bool = False) -> None:
+        """Open or create the file."""
+        self._path = Path(path)
+        self._discard = discard
+        # "" is SQLite's name for a temporary file that vanishes when it is closed.
+        name = "" if discard and not self._path.exists() else str(self._path)
+        self._known_interned: set[int] = set()
+        try:
+            self._connection = sqlite3.connect(
+                name, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+            )
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            message = (
+                f"{self._path}: cannot be opened as a ledger ({error}); "
+                "give --ledger sqlite:FILE a ledger's file, or one that does not exist yet"
+            )
+            raise ConfigurationError(message) from error
+        self._decoder = Bodies(self._lookup)
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        application_id = run("PRAGMA application_id").fetchone()[0]
+        version = run("PRAGMA user_version").fetchone()[0]
+        empty = not run("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        if not empty and application_id != APPLICATION_ID:
+            message = f"{self._path}: is an SQLite file of something else, not a ledger"
+            raise ConfigurationError(message)
+        if version > SCHEMA_VERSION:
+            message = (
+                f"{self._path}: was written by a newer version of ledgerock "
+                f"(format {version}, this one reads up to {SCHEMA_VERSION}); upgrade ledgerock"
+            )
+            raise ConfigurationError(message)
+        run("PRAGMA journal_mode = WAL")
+        # FULL: a commit that was reported is on the disk, whatever happens next (promise 8).
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA cache_size = -65536")
+        run("PRAGMA wal_autocheckpoint = 16000")
+        run("PRAGMA temp_store = MEMORY")
+        if empty:
+            self._create()
+        if self._discard:
+            run("BEGIN IMMEDIATE")
+
+    def _create(self) -> None:
+        with self._transaction():
+            if self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+                return  # another process was faster
+            for statement in _schema().split(";"):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+        """Book a batch in one transaction; see the port."""
+        with self._transaction():
+            keys = sorted(batch.bodies)
+            known = self._bodies_of(keys)
+            reconciled = reconcile(batch, known, self._lookup, poster)
+            self._write(reconciled)
+        self._known_interned.update(reconciled.interned)
+        return Committed(
+            recorded=reconciled.recorded,
+            upgraded=reconciled.upgraded,
+            duplicates=reconciled.duplicates,
+            postings=[
+                (self._decoder.leaf(leaf_id), amounts)
+                for leaf_id, amounts in reconciled.leaves.items()
+            ],
+        )
+
+    def _write(self, reconciled: Reconciled) -> None:
+        if not (reconciled.inserts or reconciled.replacements):
+            return
+        run_many = self._connection.executemany
+        self._intern(reconciled.interned)
+        # Neighbouring keys share pages: sorted inserts touch each page once.
+        run_many("INSERT INTO entry VALUES (?, ?)", sorted(reconciled.inserts.items()))
+        run_many(
+            "UPDATE entry SET body = ? WHERE key = ?",
+            [(body, key) for key, body in sorted(reconciled.replacements.items())],
+        )
+        self._post(
+            (leaf_id, self._decoder.leaf(leaf_id), amounts)
+            for leaf_id, amounts in reconciled.leaves.items()
+        )
+
+    def _post(self, postings: Iterable[tuple[int, Leaf, Amounts]]) -> None:
+        self._connection.executemany(
+            _POST, [_balance_row(leaf_id, leaf, amounts) for leaf_id, leaf, amounts in postings]
+        )
+
+    def _intern(self, values: Mapping[int, bytes]) -> None:
+        if len(self._known_interned) > INTERNED_KNOWN_MAX:
+            self._known_interned.clear()
+        fresh = {key: value for key, value in values.items() if key not in self._known_interned}
+        stored = self._select("SELECT id, encoded FROM interned WHERE id IN ({})", list(fresh))
+        for value_id, encoded in stored.items():
+            if fresh.pop(value_id) != encoded:
+                message = (
+                    f"{self._path}: two different values share the id {value_id}; "
+                    "nothing of this batch was booked"
+                )
+                raise LedgerCorruptError(message)
+        self._connection.executemany("INSERT INTO interned VALUES (?, ?)", fresh.items())
+
+    def _bodies_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        return self._select("SELECT key, body FROM entry WHERE key IN ({})", keys)
+
+    def _select(self, statement: str, keys: Sequence[Any]) -> dict[Any, bytes]:
+        found: dict[Any, bytes] = {}
+        for first in range(0, len(keys), KEYS_PER_LOOKUP):
+            some = keys[first : first + KEYS_PER_LOOKUP]
+            marks = ",".join("?" * len(some))
+            found.update(self._connection.execute(statement.format(marks), some).fetchall())
+        return found
+
+    def _lookup(self, value_id: int) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT encoded FROM interned WHERE id = ?", (value_id,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    async def find(self, request_id: str) -> list[Entry]:
+        """Return the entries with this request id: one range of the primary key."""
+        prefix = encode_request_id(request_id)
+        rows = self._connection.execute(
+            "SELECT key, body FROM entry WHERE key >= ? AND key < ? ORDER BY key",
+            (prefix, prefix + b"\xff"),
+        ).fetchall()
+        return [self._decoder.entry(decode_key(key), body) for key, body in rows]
+
+    async def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
+        """Yield all entries in chunks, in order of their stored keys."""
+        last = b"" if after is None else encode_key(after)
+        while rows := self._connection.execute(
+            "SELECT key, body FROM entry WHERE key > ? ORDER BY key LIMIT ?", (last, SCAN_CHUNK)
+        ).fetchall():
+            yield [self._decoder.entry(decode_key(key), body) for key, body in rows]
+            last = rows[-1][0]
+
+    async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+        """Replace postings; see the port."""
+        with self._transaction():
+            stored = self._bodies_of(sorted(encode_key(item.before.key) for item in rebookings))
+            updates: list[tuple[bytes, bytes]] = []
+            deltas: dict[int, tuple[Leaf, Amounts]] = {}
+            interned: dict[int, bytes] = {}
+            for item in rebookings:
+                key, route = encode_key(item.before.key), item.after.route
+                current = self._decoder.entry(item.before.key, stored[key])
+                if current.revision != item.before.revision:
+                    continue
+                for value in (route.facts, route.leaf, route.basis):
+                    interned[value.id] = value.encoded
+                body = encode_body(current.evidence, item.after, current.revision + 1)
+                updates.append((body, key))
+                old_leaf, old_amounts = self._decoder.amounts(stored[key])
+                _delta(deltas, old_leaf, current.posting.leaf).subtract(old_amounts)
+                _delta(deltas, route.leaf.id, route.leaf_value).add(
+                    amounts_of(current.evidence, item.after.cost_pico_usd, item.after.status)
+                )
+            self._intern(interned)
+            self._connection.executemany("UPDATE entry SET body = ? WHERE key = ?", updates)
+            self._post((leaf_id, leaf, amounts) for leaf_id, (leaf, amounts) in deltas.items())
+        self._known_interned.update(interned)
+        return len(updates)
+
+    async def balances(
+        self, first_day: int | None = None, last_day: int | None = None
+    ) -> list[tuple[Leaf, Amounts]]:
+        """Return the balances of a range of UTC days."""
+        return [
+            (self._decoder.leaf(leaf_id), amounts)
+            for leaf_id, amounts in self._read_balances(*_day_range(first_day, last_day))
+        ]
+
+    def _read_balances(self, where: str, bounds: tuple[int, ...]) -> Iterator[tuple[int, Amounts]]:
+        names = ", ".join(_AMOUNT_COLUMNS)
+        statement = f"SELECT leaf_id, {names} FROM balance{where}"  # noqa: S608 - ours
+        for row in self._connection.execute(statement, bounds):
+            amounts = _amounts(row[1:])
+            if not amounts.is_zero():
+                yield row[0], amounts
+
+    async def totals(
+        self, field: str, first_day: int | None = None, last_day: int | None = None
+    ) -> dict[str, Amounts]:
+        """Return balances summed by one field of `Leaf`."""
+        if field not in _DIMENSIONS:
+            message = f"balances have no field {field!r}"
+            raise ConfigurationError(message)
+        where, bounds = _day_range(first_day, last_day)
+        sums = ", ".join(f"sum({name})" for name in _AMOUNT_COLUMNS)
+        statement = f"SELECT {field}, {sums} FROM balance{where} GROUP BY {field}"  # noqa: S608
+        totals = {
+            str(row[0]): _amounts(row[1:]) for row in self._connection.execute(statement, bounds)
+        }
+        return {key: amounts for key, amounts in totals.items() if not amounts.is_zero()}
+
+    async def verify(self) -> Verification:
+        """Compare balances with entries on one snapshot."""
+        snapshot = not self._connection.in_transaction
+        if snapshot:
+            self._connection.execute("BEGIN")
+        try:
+            bodies = (row[0] for row in self._connection.execute("SELECT body FROM entry"))
+            return compare(bodies, self._read_balances("", ()), self._decoder)
+        finally:
+            if snapshot:
+                self._connection.execute("ROLLBACK")
+
+    async def progress(self, name: str) -> str | None:
+        """Return a job's note."""
+        row = self._connection.execute(
+            "SELECT note FROM progress WHERE name = ?", (name,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    async def keep_progress(self, name: str, note: str | None) -> None:
+        """Keep or remove a job's note."""
+        with self._transaction():
+            if note is None:
+                self._connection.execute("DELETE FROM progress WHERE name = ?", (name,))
+            else:
+                self._connection.execute("REPLACE INTO progress VALUES (?, ?)", (name, note))
+
+    async def close(self) -> None:
+        """Close the file; what a dry run booked is gone with it."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One immediate transaction: reads in it are of the state it will change.
+
+        A dry run holds one such transaction open to the end and nests the others in it.
+        """
+        run = self._connection.execute
+        nested = self._connection.in_transaction
+        begin, end, undo = (
+            ("SAVEPOINT step", "RELEASE step", "ROLLBACK TO step")
+            if nested
+            else ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+        )
+        try:
+            run(begin)
+            try:
+                yield
+            except BaseException:
+                run(undo)
+                raise
+            run(end)
+        except sqlite3.OperationalError as error:
+            message = f"{self._path}: {error}"
+            raise TransientError(message) from error
+        except sqlite3.IntegrityError as error:
+            message = (
+                f"{self._path}: {error}; a balance would pass what the ledger can hold exactly; "
+                "nothing of this batch was booked"
+            )
+            raise LedgerCorruptError(message) from error
+
+
+def _delta(
+    deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf
+) -> Amounts:
+    return deltas.setdefault(leaf_id, (leaf, Amounts()))[1]
+
+
+def _balance_row(leaf_id: int, leaf: Leaf, amounts: Amounts) -> tuple[Any, ...]:
+    return (
+        leaf_id,
+        *(getattr(leaf, name) for name in _DIMENSIONS[1:]),
+        *(getattr(amounts, name) for name in COUNT_FIELDS),
+        # Floor division: a negative delta becomes negative USD and a positive remainder.
+        *divmod(amounts.cost_pico_usd, PICO_PER_USD),
+        *divmod(amounts.estimated_pico_usd, PICO_PER_USD),
+    )
+
+
+def _amounts(values: Sequence[int]) -> Amounts:
+    """Read the columns of `_AMOUNT_COLUMNS`, or sums of them."""
+    counts = dict(zip(COUNT_FIELDS, values, strict=False))
+    cost_usd, cost_pico, estimated_usd, estimated_pico = values[len(COUNT_FIELDS) :]
+    return Amounts(
+        **counts,
+        cost_pico_usd=cost_usd * PICO_PER_USD + cost_pico,
+        estimated_pico_usd=estimated_usd * PICO_PER_USD + estimated_pico,
+    )
+
+
+def _day_range(first_day: int | None, last_day: int | None) -> tuple[str, tuple[int, ...]]:
+    clauses, bounds = [], []
+    if first_day is not None:
+        clauses.append("day >= ?")
+        bounds.append(first_day)
+    if last_day is not None:
+        clauses.append("day <= ?")
+        bounds.append(last_day)
+    return (f" WHERE {' AND '.join(clauses)}" if clauses else ""), tuple(bounds)

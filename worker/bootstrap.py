@@ -1,0 +1,85 @@
+"""From settings to working parts: the only place that knows which adapter stands for a port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from worker.adapters.catalogue_files import load_catalogue
+from worker.adapters.clock import SystemClock
+from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.quarantine_files import FileQuarantine
+from worker.adapters.quarantine_memory import MemoryQuarantine
+from worker.adapters.registry_file import load_registry
+from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.core.decoders import Decoder
+from worker.core.errors import ConfigurationError
+from worker.core.posting import Poster
+from worker.core.registry import EMPTY_REGISTRY
+from worker.pipeline import Pipeline
+from worker.ports import Ledger, Quarantine
+from worker.settings import Settings
+
+
+def make_poster(settings: Settings) -> Poster:
+    """Load the price catalogue and the registry.
+
+    Raises:
+        ConfigurationError: A file is missing or malformed.
+    """
+    registry = (
+        EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
+    )
+    return Poster(load_catalogue(settings.prices), registry)
+
+
+def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool = False) -> Ledger:
+    """Open the ledger.
+
+    Args:
+        settings: Names it.
+        must_exist: Refuse to make a new one, for commands that only read.
+        discard: Keep nothing of what is booked, for dry runs.
+
+    Raises:
+        ConfigurationError: It cannot be opened, or does not exist though it must.
+    """
+    file = settings.ledger_file
+    if file is None:
+        return MemoryLedger()
+    if must_exist and not file.exists():
+        message = (
+            f"--ledger {settings.ledger}: there is no such file; book something first with "
+            "`ledgerock replay PATH`, or name another ledger"
+        )
+        raise ConfigurationError(message)
+    return SqliteLedger(file, discard=discard)
+
+
+def open_quarantine(settings: Settings, *, discard: bool = False) -> Quarantine:
+    """Open the quarantine that belongs to the ledger."""
+    directory = settings.quarantine_directory
+    if directory is None or discard:
+        return MemoryQuarantine(SystemClock())
+    return FileQuarantine(directory, SystemClock())
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings, *, discard: bool = False) -> AsyncIterator[Pipeline]:
+    """Put a pipeline together, and close its ledger afterwards.
+
+    Args:
+        settings: Which ledger, prices, registry and quarantine.
+        discard: Keep nothing of what is booked, for dry runs.
+    """
+    poster = make_poster(settings)
+    ledger = open_ledger(settings, discard=discard)
+    try:
+        yield Pipeline(
+            ledger=ledger,
+            quarantine=open_quarantine(settings, discard=discard),
+            decoder=Decoder(),
+            poster=poster,
+        )
+    finally:
+        await ledger.close()
