@@ -1,0 +1,333 @@
+"""Which decoder a payload belongs to, decided by its structure alone.
+
+Order: a model invocation log is tried first, because nearly everything is one; else one look
+at the top level (`Envelope`) names the wrapper, whose parts come back here. Every record ends
+as exactly one outcome, and a broken one never spoils its siblings.
+"""
+
+import binascii
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from worker.core.decoders import (
+    cloudwatch_logs,
+    eventbridge,
+    lambda_events,
+    s3_notification,
+    sns,
+)
+from worker.core.decoders.cloudtrail import CloudTrailDecoder
+from worker.core.decoders.envelopes import (
+    DECODE_ERRORS,
+    Envelope,
+    Part,
+    Shape,
+    Unwrapped,
+    absent,
+    below,
+    excerpt,
+    malformed,
+    text_of,
+    top_level_keys,
+)
+from worker.core.decoders.inflate import Fault, compression, inflate
+from worker.core.decoders.invocation_log import InvocationLogDecoder
+from worker.core.decoders.limits import DEFAULT_LIMITS, Limits
+from worker.core.decoders.lines import LineAssembler
+from worker.core.decoders.scan import array_elements
+from worker.core.evidence import Observation
+from worker.core.results import Ignored, Malformed, Outcome, Position
+
+_KNOWN: Final = (
+    "a model invocation log, a CloudTrail event or file, an EventBridge event, a CloudWatch "
+    "Logs subscription, an S3 notification, or one of these in SQS, SNS or Kinesis"
+)
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+_AGGREGATE_MAGIC: Final = b"\xf3\x89\x9a\xc2"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_BASE64_HEADS: Final = (b"H4sI", b"eJ", b"eA", b"eN", b"eF")
+_BLANK: Final = b" \t\r\n"
+
+
+class RecordsBoundError(Exception):
+    """More records in one payload than `Limits.records_max`. Never leaves this package."""
+
+
+class Dispatcher:
+    """Turns payloads, lines and JSON values into outcomes; `Decoder` is its public face.
+
+    Attributes:
+        limits: The bounds it keeps.
+        try_decode: The invocation log decoder's entry, the hot path.
+    """
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Make the decoders of the two kinds of record."""
+        self.limits = limits
+        self.try_decode: Callable[[bytes | msgspec.Raw], Outcome | None] = (
+            InvocationLogDecoder().try_decode
+        )
+        self._cloudtrail = CloudTrailDecoder()
+
+    def payload(
+        self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
+    ) -> None:
+        """Decode bytes of any kind: compressed, base64, JSON, lines of JSON.
+
+        Args:
+            payload: The bytes.
+            position: Where they stand.
+            depth: Wrappers around them.
+            outcomes: What is appended to, one outcome for every record.
+
+        Raises:
+            RecordsBoundError: `outcomes` reached `Limits.records_max`.
+        """
+        if depth > self.limits.nesting_max:
+            expected = f"at most {self.limits.nesting_max} wrappers around a record"
+            self._emit(malformed(position, payload, expected, "more"), outcomes)
+            return
+        if compression(payload):
+            self._compressed(payload, position, depth, outcomes)
+        elif payload.startswith(_AGGREGATE_MAGIC):
+            expected = "a record that is not aggregated"
+            found = "a record aggregated by the Kinesis Producer Library (magic F3 89 9A C2)"
+            self._emit(malformed(position, payload, expected, found), outcomes)
+        else:
+            self._text(payload, position, depth, outcomes)
+
+    def _compressed(
+        self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
+    ) -> None:
+        blocks: list[bytes] = []
+        fault: Fault | None = None
+        for block in inflate((payload,), self.limits, self.limits.message_bytes_max):
+            if isinstance(block, Fault):
+                fault = block
+            else:
+                blocks.append(block)
+        content = b"".join(blocks)
+        if fault is None:
+            self.payload(content, position, depth + 1, outcomes)
+            return
+        # Only whole lines are records: the last one may have been cut by the damage.
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole.strip(_BLANK):
+            self.payload(whole, position, depth + 1, outcomes)
+        self._emit(malformed(position, payload, fault.expected, fault.found), outcomes)
+
+    def _text(
+        self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
+    ) -> None:
+        text = payload.removeprefix(_BYTE_ORDER_MARK).strip(_BLANK)
+        if not text:
+            self._emit(Ignored("empty payload", position), outcomes)
+        elif text[:1] in b'{["':
+            if not self.value(text, position, depth, outcomes):
+                self.lines(payload, position, depth, outcomes)
+        elif text.startswith(_UTF_16_MARKS):
+            self._emit(malformed(position, payload, "UTF-8", "UTF-16"), outcomes)
+        elif text.startswith(_BASE64_HEADS) and compression(content := _base64(text)):
+            self.payload(content, position, depth + 1, outcomes)
+        elif b"\n" in text:
+            self.lines(payload, position, depth, outcomes)
+        else:
+            self._emit(malformed(position, payload, "JSON", excerpt(payload)), outcomes)
+
+    def lines(
+        self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
+    ) -> None:
+        """Decode text of several JSON values: one a line, spread over lines, or joined."""
+        start = len(outcomes)
+        assembler = LineAssembler(self, position, depth)
+        assembler.lines(payload.split(b"\n"), 1, outcomes)
+        assembler.finish(outcomes)
+        prose = payload.strip(_BLANK)[:1] != b"{"
+        if prose and all(isinstance(outcome, Malformed) for outcome in outcomes[start:]):
+            # A stack trace in a log event is one bad record, however many lines it has.
+            del outcomes[start:]
+            self._emit(malformed(position, payload, "JSON", excerpt(payload)), outcomes)
+
+    def value(
+        self,
+        raw: bytes | msgspec.Raw,
+        position: Position,
+        depth: int,
+        outcomes: list[Outcome],
+        *,
+        log_first: bool = True,
+    ) -> bool:
+        """Decode one JSON value.
+
+        Args:
+            raw: The value.
+            position: Where it stands.
+            depth: Wrappers around it.
+            outcomes: What is appended to.
+            log_first: Whether an invocation log is more likely than anything else.
+
+        Returns:
+            Whether it was one JSON value; if not, nothing was appended.
+        """
+        if log_first:
+            outcome = self.try_decode(raw)
+            if outcome is not None:
+                self._emit(placed(outcome, position), outcomes)
+                return True
+        try:
+            envelope = _ENVELOPE.decode(raw)
+        except msgspec.ValidationError:
+            return self._no_object(raw, position, depth, outcomes)
+        except DECODE_ERRORS as error:
+            if isinstance(error, msgspec.DecodeError):
+                return False
+            self._emit(malformed(position, raw, "readable JSON", str(error)), outcomes)
+            return True
+        if not log_first and not len(envelope.event_source):
+            outcome = self.try_decode(raw)
+            if outcome is not None:
+                self._emit(placed(outcome, position), outcomes)
+                return True
+        self._object(raw, envelope, position, depth, outcomes)
+        return True
+
+    def _no_object(
+        self,
+        raw: bytes | msgspec.Raw,
+        position: Position,
+        depth: int,
+        outcomes: list[Outcome],
+    ) -> bool:
+        """Decode a JSON value that is no object: an array of records, or text that holds one."""
+        try:
+            msgspec.json.decode(raw, type=msgspec.Raw)
+        except DECODE_ERRORS:
+            return False
+        head = bytes(memoryview(raw)[:1])
+        if head == b"[":
+            self._elements(raw, position, depth, outcomes)
+        elif head == b'"' and (text := text_of(msgspec.Raw(raw))) is not None:
+            self.payload(text.encode("utf-8", "replace"), position, depth + 1, outcomes)
+        else:
+            self._emit(malformed(position, raw, _KNOWN, excerpt(raw)), outcomes)
+        return True
+
+    def _elements(
+        self,
+        raw: bytes | msgspec.Raw,
+        position: Position,
+        depth: int,
+        outcomes: list[Outcome],
+    ) -> None:
+        """Decode an array, each of whose elements is a record or a wrapper by itself."""
+        if depth >= self.limits.nesting_max:
+            expected = f"at most {self.limits.nesting_max} wrappers around a record"
+            self._emit(malformed(position, raw, expected, "more"), outcomes)
+            return
+        index = -1
+        for index, element in enumerate(array_elements(msgspec.Raw(raw))):
+            self.element(element, below(position, f"[{index}]"), depth + 1, outcomes)
+        if index < 0:
+            self._emit(Ignored("no records", position), outcomes)
+
+    def element(
+        self,
+        raw: bytes | msgspec.Raw,
+        position: Position,
+        depth: int,
+        outcomes: list[Outcome],
+    ) -> None:
+        """Decode one element of an array of records."""
+        if not self.value(raw, position, depth, outcomes, log_first=False):
+            self._emit(malformed(position, raw, "JSON", excerpt(raw)), outcomes)
+
+    def _object(
+        self,
+        raw: bytes | msgspec.Raw,
+        envelope: Envelope,
+        position: Position,
+        depth: int,
+        outcomes: list[Outcome],
+    ) -> None:
+        if len(envelope.records):
+            where = below(position, ".Records")
+            if bytes(memoryview(envelope.records)[:1]) == b"[":
+                self._elements(envelope.records, where, depth, outcomes)
+            else:
+                found = excerpt(envelope.records)
+                self._emit(malformed(where, raw, "an array", found, "$.Records"), outcomes)
+        elif len(envelope.message_type) and len(envelope.log_events):
+            # Its malformed log events keep their own bodies: they are records by themselves.
+            self._parts(cloudwatch_logs.unwrap_batch(envelope, position), depth, outcomes, None)
+        elif (parts := _unwrapped(envelope, position)) is not None:
+            self._parts(parts, depth, outcomes, raw)
+        elif len(envelope.event_source) and len(envelope.event_name):
+            outcome = self._cloudtrail.decode(raw)
+            self._emit(placed(outcome, position), outcomes)
+        elif text_of(envelope.test_event) == "s3:TestEvent":
+            self._emit(Ignored("S3 test event", position), outcomes)
+        else:
+            self._emit(malformed(position, raw, _KNOWN, top_level_keys(raw)), outcomes)
+
+    def _parts(
+        self,
+        parts: Unwrapped,
+        depth: int,
+        outcomes: list[Outcome],
+        body: bytes | msgspec.Raw | None,
+    ) -> None:
+        for part in parts:
+            if isinstance(part, Part):
+                if part.shape is Shape.BYTES:
+                    self.payload(bytes(part.payload), part.position, depth + 1, outcomes)
+                else:
+                    outcome = self._cloudtrail.decode(part.payload)
+                    self._emit(placed(outcome, part.position), outcomes)
+            elif isinstance(part, Malformed) and body is not None:
+                whole = malformed(part.position, body, part.expected, part.found, part.path)
+                self._emit(whole, outcomes)
+            else:
+                self._emit(part, outcomes)
+
+    def _emit(self, outcome: Outcome, outcomes: list[Outcome]) -> None:
+        if len(outcomes) >= self.limits.records_max:
+            raise RecordsBoundError(f"at most {self.limits.records_max:,} records at once")
+        outcomes.append(outcome)
+
+
+def placed(outcome: Outcome, position: Position) -> Outcome:
+    """Return an outcome of a record decoder with the place where the record stood."""
+    if isinstance(outcome, Observation):
+        return outcome
+    return msgspec.structs.replace(outcome, position=position)
+
+
+def _unwrapped(envelope: Envelope, position: Position) -> Unwrapped | None:
+    """Return the parts of a wrapper, or None if this is none."""
+    source = text_of(envelope.event_source) or text_of(envelope.topic_source)
+    if source is not None and source.startswith("aws:"):
+        if source == "aws:sqs":
+            return lambda_events.unwrap_queue_message(envelope, position)
+        if source == "aws:kinesis":
+            return lambda_events.unwrap_stream_record(envelope, position)
+        if source == "aws:s3":
+            return s3_notification.unwrap(envelope, position)
+        if source == "aws:sns":
+            return sns.unwrap_record(envelope, position)
+    if not absent(envelope.awslogs):
+        return cloudwatch_logs.unwrap_lambda_event(envelope, position)
+    if len(envelope.detail_type):
+        return eventbridge.unwrap(envelope, position)
+    if len(envelope.topic_type) and len(envelope.topic_message):
+        return sns.unwrap_notification(envelope, position)
+    return None
+
+
+def _base64(text: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(text.translate(None, b"\r\n"), strict_mode=True)
+    except ValueError:
+        return b""
