@@ -1,8 +1,8 @@
 """Effective-dated facts: agents and their roles, teams, applications, trust rules, calendars.
 
-The registry is data handed in by an adapter; nothing here reads a file or a clock. Every lookup is
-a function of the facts and the time of a call, never of the order in which the facts were listed,
-so that booking the same calls again attributes them the same way.
+The registry is data handed in by an adapter. Every lookup is a function of the facts and the time
+of a call, never of the order in which the facts were listed, so that booking the same calls again
+attributes them the same way.
 
 Periods are half-open: a fact holds from `from_ms` up to, not including, `to_ms`.
 
@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, Generic, Literal, Protocol, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -195,12 +195,10 @@ def matches_pattern(pattern: str, text: str) -> bool:
     return True
 
 
-class _Dated(Protocol):
-    @property
-    def period(self) -> Period: ...
-
-
-_Fact = TypeVar("_Fact", bound="_Dated | Calendar")
+_Dated = Agent | PrincipalFact | ApplicationProfile | TrustRule
+_Fact = TypeVar("_Fact", bound=_Dated | Calendar)
+_Mapped = TypeVar("_Mapped", Agent, TrustRule)
+_ByRole = dict[tuple[str, str], list[tuple[str, _Mapped]]]
 
 
 class _PatternIndex(Generic[_Fact]):
@@ -236,11 +234,15 @@ def _beginning(fact: _Dated | Calendar) -> tuple[bool, int]:
     return (from_ms is not None, from_ms or 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Registry:
     """All facts, and the questions that attribution asks of them.
 
     The order of the lists means nothing, and neither does a fact that is listed twice.
+
+    Attributes:
+        revision: Hash of the content, in hexadecimal digits.
+        boundaries_ms: Instants at which any fact begins or ends, sorted.
     """
 
     agents: Sequence[Agent] = ()
@@ -250,24 +252,27 @@ class Registry:
     calendars: Sequence[Calendar] = ()
     revision: str = field(init=False)
     boundaries_ms: tuple[int, ...] = field(init=False)
-    _roles: dict[tuple[str, str], list[tuple[str, Agent]]] = field(init=False, repr=False)
+    _roles: _ByRole[Agent] = field(init=False, repr=False)
     _principals: _PatternIndex[PrincipalFact] = field(init=False, repr=False)
     _profiles: dict[str, tuple[ApplicationProfile, ...]] = field(init=False, repr=False)
-    _exact_rules: dict[tuple[str, str], tuple[TrustRule, ...]] = field(init=False, repr=False)
+    _exact_rules: _ByRole[TrustRule] = field(init=False, repr=False)
     _wild_rules: tuple[tuple[RoleArn, TrustRule], ...] = field(init=False, repr=False)
     _calendars: _PatternIndex[Calendar] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Index the facts."""
-        exact_rules, wild_rules = _index_rules(self.rules)
+        rules = _latest_first(self.rules)
+        agents = _latest_first(self.agents)
         values: dict[str, object] = {
             "revision": _revision(self),
             "boundaries_ms": _boundaries(self),
-            "_roles": _index_agents(self.agents),
+            "_roles": _by_role((arn, agent) for agent in agents for arn in agent.role_arns),
             "_principals": _PatternIndex((fact.match, fact) for fact in self.principals),
             "_profiles": _index_profiles(self.applications),
-            "_exact_rules": exact_rules,
-            "_wild_rules": wild_rules,
+            "_exact_rules": _by_role(
+                (rule.role_arn, rule) for rule in rules if WILDCARD not in rule.role_arn
+            ),
+            "_wild_rules": _wild_rules(rules),
             "_calendars": _PatternIndex((calendar.scope, calendar) for calendar in self.calendars),
         }
         for name, value in values.items():
@@ -286,18 +291,16 @@ class Registry:
         Args:
             account: The role's account.
             role_name: The role's name, without its path.
-            issuer_arn: The role's full ARN if known, else empty. Invocation logs drop the path;
-                without it every mapped role of that name and account counts.
+            issuer_arn: The role's full ARN if known, else empty. Where it is known, a mapping
+                of that very ARN counts before one without a path, and one of another path never
+                does. Invocation logs drop the path; then the name alone decides.
             at_ms: Time of the call.
 
         Returns:
             The agent; `AmbiguousAgents` if several are mapped; None if none is.
         """
-        found = {
-            agent.agent_id: agent
-            for arn, agent in self._roles.get((account, role_name), ())
-            if agent.period.contains(at_ms) and (not issuer_arn or arn == issuer_arn)
-        }
+        mapped = self._roles.get((account, role_name), ())
+        found = {agent.agent_id: agent for agent in reversed(_in_effect(mapped, issuer_arn, at_ms))}
         if len(found) > 1:
             return AmbiguousAgents(agent_ids=tuple(sorted(found)))
         return next(iter(found.values()), None)
@@ -306,9 +309,9 @@ class Registry:
         self, account: str, role_name: str, issuer_arn: str, at_ms: int
     ) -> TrustRule | None:
         """Find the trust rule of a role; arguments as for `agent_for_role`."""
-        for rule in self._exact_rules.get((account, role_name), ()):
-            if rule.period.contains(at_ms) and (not issuer_arn or rule.role_arn == issuer_arn):
-                return rule
+        exact = self._exact_rules.get((account, role_name), ())
+        for rule in _in_effect(exact, issuer_arn, at_ms):
+            return rule
         for pattern, rule in self._wild_rules:
             if (
                 rule.period.contains(at_ms)
@@ -320,10 +323,8 @@ class Registry:
 
     def principal_facts(self, principal: str, at_ms: int) -> PrincipalFact | None:
         """Return the best-matching fact on a principal or identity id."""
-        for fact in self._principals.candidates(principal):
-            if fact.period.contains(at_ms):
-                return fact
-        return None
+        found = self._principals.candidates(principal)
+        return next((fact for fact in found if fact.period.contains(at_ms)), None)
 
     def team_of(self, principal: str, identity: str, at_ms: int) -> str:
         """Return the team of the principal, else of the identity, else an empty string.
@@ -369,13 +370,22 @@ class Registry:
         return local.toordinal() - _EPOCH_ORDINAL
 
 
-def _index_agents(agents: Iterable[Agent]) -> dict[tuple[str, str], list[tuple[str, Agent]]]:
-    roles: dict[tuple[str, str], list[tuple[str, Agent]]] = defaultdict(list)
-    for agent in sorted(agents, key=_content, reverse=True):
-        for arn in agent.role_arns:
-            role = parse_role_arn(arn)
-            if role is not None:
-                roles[role.account, role.name].append((arn, agent))
+def _in_effect(listed: Iterable[tuple[str, _Mapped]], issuer_arn: str, at_ms: int) -> list[_Mapped]:
+    """Return what is listed under a role's ARN at a time: its very ARN, else one without path."""
+    current = [(arn, fact) for arn, fact in listed if fact.period.contains(at_ms)]
+    if not issuer_arn:
+        return [fact for _arn, fact in current]
+    exact = [fact for arn, fact in current if arn == issuer_arn]
+    return exact or [fact for arn, fact in current if arn.count("/") == 1]
+
+
+def _by_role(listed: Iterable[tuple[str, _Mapped]]) -> _ByRole[_Mapped]:
+    """Index (role ARN, fact) by account and role name, keeping the order."""
+    roles: _ByRole[_Mapped] = defaultdict(list)
+    for arn, fact in listed:
+        role = parse_role_arn(arn)
+        if role is not None:
+            roles[role.account, role.name].append((arn, fact))
     return dict(roles)
 
 
@@ -388,22 +398,15 @@ def _index_profiles(
     return {arn: _latest_first(listed) for arn, listed in by_arn.items()}
 
 
-def _index_rules(
-    rules: Iterable[TrustRule],
-) -> tuple[dict[tuple[str, str], tuple[TrustRule, ...]], tuple[tuple[RoleArn, TrustRule], ...]]:
-    exact: dict[tuple[str, str], list[TrustRule]] = defaultdict(list)
-    wild: list[tuple[RoleArn, TrustRule]] = []
-    for rule in _latest_first(rules):
-        role = parse_role_arn(rule.role_arn)
-        if role is None:
-            continue
-        if WILDCARD in rule.role_arn:
-            wild.append((role, rule))
-        else:
-            exact[role.account, role.name].append(rule)
+def _wild_rules(rules: Iterable[TrustRule]) -> tuple[tuple[RoleArn, TrustRule], ...]:
+    wild = [
+        (role, rule)
+        for rule in rules
+        if WILDCARD in rule.role_arn and (role := parse_role_arn(rule.role_arn)) is not None
+    ]
     # Stable: rules of one pattern stay latest first.
     wild.sort(key=lambda item: (-len(item[1].role_arn), item[1].role_arn))
-    return {key: tuple(listed) for key, listed in exact.items()}, tuple(wild)
+    return tuple(wild)
 
 
 def _boundaries(registry: Registry) -> tuple[int, ...]:
@@ -420,18 +423,11 @@ def _boundaries(registry: Registry) -> tuple[int, ...]:
     return tuple(sorted(instant for instant in instants if instant is not None))
 
 
-def _content(fact: object) -> bytes:
+def _content(fact: msgspec.Struct) -> bytes:
     """Return a canonical form of one fact, in which the order of its own lists means nothing."""
-    if isinstance(fact, Calendar):
-        parts: list[object] = ["calendar", fact.scope, fact.time_zone]
-    elif isinstance(fact, msgspec.Struct):
-        parts = [type(fact).__name__]
-        for name in fact.__struct_fields__:
-            value = getattr(fact, name)
-            parts.append(sorted(value) if isinstance(value, tuple) else value)
-    else:
-        raise TypeError(f"expected a fact of the registry, found {type(fact).__name__}")
-    return msgspec.json.encode(parts)
+    values = [getattr(fact, name) for name in fact.__struct_fields__]
+    parts = [sorted(value) if isinstance(value, tuple) else value for value in values]
+    return msgspec.json.encode([type(fact).__name__, *parts], enc_hook=lambda _zone: None)
 
 
 def _revision(registry: Registry) -> str:
