@@ -73,7 +73,22 @@ def merge(model: str, listings: list[Listing]) -> list[Row]:
         rows += _by_region(model, slot, choices, rows)
     if model == GUARDRAIL:
         rows = [replace(row, routing=ANY) for row in rows]
+    rows = [_note_flat_reference(row, listings) for row in rows]
     return _collapse_routing(_confirm_by_ratio(rows))
+
+
+def _note_flat_reference(row: Row, listings: list[Listing]) -> Row:
+    """Say where genai-prices lists a model without the long-context rates that litellm lists."""
+    if not row.above or row.tables != ("litellm",) or row.region != ANY or row.tier != "standard":
+        return row
+    flat = any(
+        listing.table == "genai-prices"
+        and listing.unit == row.unit
+        and (listing.geography == "global") == (row.routing == "global")
+        for listing in listings
+    )
+    note = "genai-prices lists one rate for every context length; litellm's bracket is taken"
+    return replace(row, notes=(*row.notes, note)) if flat else row
 
 
 def _slot_order(item: tuple[Slot, list[Listing]]) -> tuple[bool, str, int, str]:
