@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
-from worker.core.decoders.dispatch import Dispatcher, RecordsBoundError
+from worker.core.decoders.dispatch import Dispatcher
 from worker.core.decoders.envelopes import malformed
 from worker.core.decoders.limits import DEFAULT_LIMITS, Limits
 from worker.core.decoders.lines import LineAssembler
 from worker.core.decoders.stream import Block, read_blocks
+from worker.core.decoders.values import RecordsBoundError
 from worker.core.results import Outcome, Position
 
 

@@ -32,11 +32,12 @@ from worker.core.decoders.envelopes import (
     text_of,
     top_level_keys,
 )
-from worker.core.decoders.inflate import Fault, compression, inflate
+from worker.core.decoders.inflate import Fault, compression, inflate, slices
 from worker.core.decoders.invocation_log import InvocationLogDecoder
 from worker.core.decoders.limits import DEFAULT_LIMITS, Limits
-from worker.core.decoders.lines import LineAssembler
+from worker.core.decoders.reader import LineReader
 from worker.core.decoders.scan import array_elements
+from worker.core.decoders.values import RecordsBoundError
 from worker.core.evidence import Observation
 from worker.core.results import Ignored, Malformed, Outcome, Position
 
@@ -50,10 +51,6 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _BASE64_HEADS: Final = (b"H4sI", b"eJ", b"eA", b"eN", b"eF")
 _BLANK: Final = b" \t\r\n"
-
-
-class RecordsBoundError(Exception):
-    """More records in one payload than `Limits.records_max`. Never leaves this package."""
 
 
 class Dispatcher:
@@ -142,9 +139,10 @@ class Dispatcher:
     ) -> None:
         """Decode text of several JSON values: one a line, spread over lines, or joined."""
         start = len(outcomes)
-        assembler = LineAssembler(self, position, depth)
-        assembler.lines(payload.split(b"\n"), 1, outcomes)
-        assembler.finish(outcomes)
+        reader = LineReader(self, position, depth)
+        for block in slices((payload,), self.limits.block_bytes):
+            reader.feed(block, outcomes)
+        reader.finish(outcomes)
         prose = payload.strip(_BLANK)[:1] != b"{"
         if prose and all(isinstance(outcome, Malformed) for outcome in outcomes[start:]):
             # A stack trace in a log event is one bad record, however many lines it has.
@@ -228,8 +226,12 @@ class Dispatcher:
             self._emit(malformed(position, raw, expected, "more"), outcomes)
             return
         index = -1
-        for index, element in enumerate(array_elements(msgspec.Raw(raw))):
-            self.element(element, below(position, f"[{index}]"), depth + 1, outcomes)
+        try:
+            for index, element in enumerate(array_elements(msgspec.Raw(raw))):
+                self.element(element, below(position, f"[{index}]"), depth + 1, outcomes)
+        except DECODE_ERRORS as error:
+            self._emit(malformed(position, raw, "an array of records", str(error)), outcomes)
+            return
         if index < 0:
             self._emit(Ignored("no records", position), outcomes)
 
@@ -270,7 +272,7 @@ class Dispatcher:
         elif text_of(envelope.test_event) == "s3:TestEvent":
             self._emit(Ignored("S3 test event", position), outcomes)
         else:
-            self._emit(malformed(position, raw, _KNOWN, top_level_keys(raw)), outcomes)
+            self._emit(_unknown(raw, position), outcomes)
 
     def _parts(
         self,
@@ -294,7 +296,7 @@ class Dispatcher:
 
     def _emit(self, outcome: Outcome, outcomes: list[Outcome]) -> None:
         if len(outcomes) >= self.limits.records_max:
-            raise RecordsBoundError(f"at most {self.limits.records_max:,} records at once")
+            raise RecordsBoundError(self.limits.records_max)
         outcomes.append(outcome)
 
 
@@ -324,6 +326,14 @@ def _unwrapped(envelope: Envelope, position: Position) -> Unwrapped | None:
     if len(envelope.topic_type) and len(envelope.topic_message):
         return sns.unwrap_notification(envelope, position)
     return None
+
+
+def _unknown(raw: bytes | msgspec.Raw, position: Position) -> Malformed:
+    try:
+        str(raw, "utf-8")
+    except UnicodeDecodeError as error:
+        return malformed(position, raw, "UTF-8", f"another byte sequence at {error.start:,}")
+    return malformed(position, raw, _KNOWN, top_level_keys(raw))
 
 
 def _base64(text: bytes) -> bytes:

@@ -7,13 +7,12 @@ there is to know; and what may follow at the start of the next line is so narrow
 """
 
 import re
-from typing import Final, Protocol
-
-import msgspec
+from typing import Final
 
 from worker.core.decoders.envelopes import excerpt, malformed
-from worker.core.decoders.limits import Limits
+from worker.core.decoders.long_line import RECORDS_START, LongLine
 from worker.core.decoders.scan import skip_blank
+from worker.core.decoders.values import Values
 from worker.core.evidence import Observation
 from worker.core.results import Outcome, Position
 
@@ -26,36 +25,6 @@ _BETWEEN_BRACKETS: Final = re.compile(
     rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+',
     re.DOTALL,
 )
-
-
-class Values(Protocol):
-    """What decodes the values that were put together here."""
-
-    limits: Limits
-
-    def try_decode(self, raw: bytes | msgspec.Raw, /) -> Outcome | None:
-        """Decode an invocation log; None if it is none."""
-        ...
-
-    def value(
-        self,
-        raw: bytes | msgspec.Raw,
-        position: Position,
-        depth: int,
-        outcomes: list[Outcome],
-    ) -> bool:
-        """Decode one JSON value; False, and nothing appended, if it is not one."""
-        ...
-
-    def element(
-        self,
-        raw: bytes | msgspec.Raw,
-        position: Position,
-        depth: int,
-        outcomes: list[Outcome],
-    ) -> None:
-        """Decode one element of an array of records."""
-        ...
 
 
 class _Document:
@@ -80,6 +49,7 @@ class LineAssembler:
         self._position = position
         self._depth = depth
         self._document: _Document | None = None
+        self._long_document: LongLine | None = None
 
     def lines(self, lines: list[bytes], first_line: int, outcomes: list[Outcome]) -> None:
         """Append the outcomes of complete lines, without their line feeds.
@@ -89,7 +59,7 @@ class LineAssembler:
         try_decode = self._values.try_decode
         append = outcomes.append
         for line_number, line in enumerate(lines, first_line):
-            if self._document is None:
+            if self._document is None and self._long_document is None:
                 outcome = try_decode(line)
                 if outcome.__class__ is Observation:
                     append(outcome)
@@ -98,10 +68,18 @@ class LineAssembler:
 
     def finish(self, outcomes: list[Outcome]) -> None:
         """Append the outcomes of lines that waited for more."""
+        if self._long_document is not None:
+            self._long_document.finish(outcomes)
+            self._long_document = None
         if self._document is not None:
             self._give_up(self._document, outcomes)
 
     def _line(self, line: bytes, line_number: int, outcomes: list[Outcome]) -> None:
+        if self._long_document is not None:
+            self._long_document.feed(line + b"\n", outcomes)
+            if self._long_document.is_over:
+                self._long_document = None
+            return
         document = self._document
         if document is not None:
             if not line.strip(_BLANK):
@@ -126,16 +104,27 @@ class LineAssembler:
         document.line_bytes += len(line) + 1
         if document.open:
             if document.line_bytes > self._values.limits.line_bytes_max:
-                self._give_up(document, outcomes)
+                self._outgrow(document, outcomes)
             return
         self._document = None
         whole = b"\n".join([*document.lines[:-1], line[:end]])
-        position = self._at(document.first_line, 0)
+        position = self.at(document.first_line)
         if not self._values.value(whole, position, self._depth, outcomes):
             self._document = document
             self._give_up(document, outcomes)
         elif line[end:].strip(_BLANK):
             self._fresh(line[end:], line_number, outcomes)
+
+    def _outgrow(self, document: _Document, outcomes: list[Outcome]) -> None:
+        """Go on with a document that is too long to be held: by its records, if it has any."""
+        whole = b"\n".join([*document.lines, b""])
+        if RECORDS_START.match(whole) is None:
+            self._give_up(document, outcomes)
+            return
+        self._document = None
+        position = self.at(document.first_line)
+        self._long_document = LongLine(self._values, position, self._depth)
+        self._long_document.feed(whole, outcomes)
 
     def _give_up(self, document: _Document, outcomes: list[Outcome]) -> None:
         """Take each line of a document that turned out not to be one for itself."""
@@ -152,7 +141,7 @@ class LineAssembler:
             text = text.removeprefix(b"\xef\xbb\xbf").strip(_BLANK)
         if not text:
             return
-        position = self._at(line_number, 0)
+        position = self.at(line_number)
         if self._values.value(text, position, self._depth, outcomes):
             return
         self._several(text, line_number, outcomes, alone=alone)
@@ -164,7 +153,7 @@ class LineAssembler:
         count = 0
         start = 0
         while start < len(text):
-            position = self._at(line_number, count)
+            position = self.at(line_number, count)
             document = _Document(line_number)
             end = None
             if text[start] in _OPENING:
@@ -188,13 +177,19 @@ class LineAssembler:
     ) -> None:
         """Take the end of a line: the beginning of a document, or nothing that can be read."""
         if document is None:
-            outcomes.append(malformed(position, rest, "one JSON value", excerpt(rest)))
+            if RECORDS_START.match(rest) is None:
+                outcomes.append(malformed(position, rest, "one JSON value", excerpt(rest)))
+                return
+            # A file of records that was cut: those before the cut are whole.
+            cut = LongLine(self._values, position, self._depth, records_only=True)
+            cut.feed(rest, outcomes)
+            cut.finish(outcomes)
             return
         document.lines.append(rest)
         document.line_bytes = len(rest) + 1
         self._document = document
 
-    def _at(self, line_number: int, count: int) -> Position:
+    def at(self, line_number: int, count: int = 0) -> Position:
         """Return the position of the value number `count` of a line.
 
         Text inside a wrapper has lines of its own, which then go into the path.

@@ -9,13 +9,18 @@ import re
 from enum import IntEnum
 from typing import Final
 
+import msgspec
+
 from worker.core.decoders.envelopes import excerpt, malformed
-from worker.core.decoders.lines import Values
+from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
 from worker.core.decoders.scan import ContainerScanner, scalar_end, skip_blank
+from worker.core.decoders.values import Values
 from worker.core.results import Outcome, Position
 
 _OPENING: Final = b"{["
-_RECORDS: Final = re.compile(rb'\{\s*+"Records"\s*+:\s*+\[')
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+RECORDS_START: Final = re.compile(rb'\{\s*+"Records"\s*+:\s*+\[')
+"""How a file of records begins: one object that holds one array."""
 
 
 class _State(IntEnum):
@@ -33,17 +38,31 @@ class _State(IntEnum):
     """Inside a value that was refused."""
     PASSING_RECORD = 6
     """Inside an element that was refused."""
-    PASSING_LINE = 7
+    REFUSING_LINE = 7
+    """Before something that is no JSON, while there is not enough of it to be kept."""
+    PASSING_LINE = 8
     """Behind something that is no JSON."""
 
 
 class LongLine:
     """Takes one long line (or another text without line breaks that matter) in pieces."""
 
-    def __init__(self, values: Values, position: Position) -> None:
-        """Decode through `values` what stands at `position`."""
+    def __init__(
+        self,
+        values: Values,
+        position: Position,
+        depth: int = 0,
+        *,
+        records_only: bool = False,
+    ) -> None:
+        """Decode through `values` what stands at `position`, inside `depth` wrappers.
+
+        With `records_only` a file of records is taken record by record however short it is.
+        """
         self._values = values
         self._position = position
+        self._depth = depth
+        self._records_only = records_only
         self._bytes_max = values.limits.line_bytes_max
         self._state = _State.BETWEEN
         self._scanner = ContainerScanner()
@@ -61,11 +80,18 @@ class LongLine:
         while self._step(outcomes):
             pass
 
+    @property
+    def is_over(self) -> bool:
+        """Whether everything that was begun has ended."""
+        return self._state is _State.BETWEEN and self._start == len(self._buffer)
+
     def finish(self, outcomes: list[Outcome]) -> None:
         """Append the outcome of what the end of the line has cut off."""
         if self._state in (_State.VALUE, _State.RECORD):
             rest = self._buffer[self._start :]
             outcomes.append(malformed(self._here(), rest, "one JSON value", excerpt(rest)))
+        elif self._state is _State.REFUSING_LINE:
+            self._refuse_rest(outcomes)
         elif self._state in (_State.BETWEEN_RECORDS, _State.AFTER_RECORDS):
             rest = self._buffer[self._start :]
             outcomes.append(malformed(self._here(), rest, "the end of Records", "the line's end"))
@@ -76,6 +102,11 @@ class LongLine:
         if state is _State.PASSING_LINE:
             self._move(len(self._buffer))
             return False
+        if state is _State.REFUSING_LINE:
+            if len(self._buffer) - self._start <= QUARANTINED_BODY_BYTES_MAX:
+                return False
+            self._refuse_rest(outcomes)
+            return True
         if state in (_State.VALUE, _State.RECORD):
             return self._inside(outcomes)
         if state in (_State.PASSING_VALUE, _State.PASSING_RECORD, _State.AFTER_RECORDS):
@@ -108,7 +139,10 @@ class LongLine:
             return True
         if in_records:
             return self._scalar(outcomes)
-        self._refuse_rest(outcomes)
+        if self._buffer.startswith(_BYTE_ORDER_MARK, self._start) and not self._value_count:
+            self._move(self._start + len(_BYTE_ORDER_MARK))
+            return True
+        self._state = _State.REFUSING_LINE
         return True
 
     def _scalar(self, outcomes: list[Outcome]) -> bool:
@@ -118,11 +152,11 @@ class LongLine:
             if len(self._buffer) - self._start <= self._bytes_max:
                 return False
             end = self._start
-        if end == self._start:
-            self._refuse_rest(outcomes)
+        if end == self._start or end - self._start > self._bytes_max:
+            self._state = _State.REFUSING_LINE
             return True
         raw = self._buffer[self._start : end]
-        self._values.element(raw, self._here(), 1, outcomes)
+        self._values.element(raw, self._here(), self._depth + 1, outcomes)
         self._record_count += 1
         self._move(end)
         return True
@@ -133,6 +167,8 @@ class LongLine:
         self._state = _State.PASSING_LINE
 
     def _inside(self, outcomes: list[Outcome]) -> bool:
+        if self._records_only and self._state is _State.VALUE and self._enter_records():
+            return True
         closed, end = self._scanner.feed(self._buffer, self._reached)
         self._reached = end
         if end - self._start > self._bytes_max:
@@ -142,28 +178,34 @@ class LongLine:
             return False
         raw = self._buffer[self._start : end]
         if self._state is _State.RECORD:
-            self._values.element(raw, self._here(), 1, outcomes)
+            self._values.element(raw, self._here(), self._depth + 1, outcomes)
             self._record_count += 1
             self._state = _State.BETWEEN_RECORDS
         else:
-            if not self._values.value(raw, self._here(), 0, outcomes):
+            if not self._values.value(raw, self._here(), self._depth, outcomes):
                 outcomes.append(malformed(self._here(), raw, "JSON", excerpt(raw)))
             self._value_count += 1
             self._state = _State.BETWEEN
         self._move(end)
         return True
 
+    def _enter_records(self) -> bool:
+        """Take the value that has begun record by record, if it is a file of records."""
+        prefix = RECORDS_START.match(self._buffer, self._start)
+        if prefix is None:
+            return False
+        self._move(prefix.end())
+        self._state = _State.BETWEEN_RECORDS
+        return True
+
     def _too_long(self, outcomes: list[Outcome], *, closed: bool) -> None:
         in_records = self._state is _State.RECORD
-        prefix = None if in_records else _RECORDS.match(self._buffer, self._start)
-        if prefix is not None:
-            self._move(prefix.end())
-            self._state = _State.BETWEEN_RECORDS
+        if not in_records and self._enter_records():
             return
         refused = self._buffer[self._start : self._start + self._bytes_max]
         expected = f"a JSON value of at most {self._bytes_max:,} bytes"
         refusal = malformed(self._here(), refused, expected, "a longer one")
-        outcomes.append(refusal)
+        outcomes.append(msgspec.structs.replace(refusal, truncated=True))
         if in_records:
             self._record_count += 1
             self._state = _State.BETWEEN_RECORDS if closed else _State.PASSING_RECORD

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from worker.core.decoders.dispatch import Dispatcher, RecordsBoundError
+import msgspec
+
 from worker.core.decoders.envelopes import malformed
 from worker.core.decoders.inflate import Fault, inflate
-from worker.core.decoders.lines import LineAssembler
-from worker.core.decoders.long_line import LongLine
-from worker.core.results import Ignored, Outcome, Position
+from worker.core.decoders.reader import LineReader
+from worker.core.decoders.values import RecordsBoundError, Values
+from worker.core.results import Ignored, Malformed, Outcome, Position
 
-_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Block(NamedTuple):
@@ -27,122 +28,77 @@ class Block(NamedTuple):
     bytes_read: int
 
 
-class _Reader:
-    """Cuts blocks into lines."""
+class _Stream:
+    """One object on its way."""
 
-    def __init__(self, dispatcher: Dispatcher, source: str) -> None:
-        self._dispatcher = dispatcher
-        self._source = source
-        self._line_bytes_max = dispatcher.limits.line_bytes_max
-        self._assembler = LineAssembler(dispatcher, Position(source), 0)
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._long_line: LongLine | None = None
-        self.line = 1
+    def __init__(self, values: Values, source: str) -> None:
+        self.source = source
+        self.reader = LineReader(values, Position(source), 0)
+        self.bytes_read = 0
+        self.records_left = values.limits.object_records_max
 
-    def feed(self, block: bytes, outcomes: list[Outcome]) -> None:
-        """Append the outcomes of all lines that end in `block`."""
-        if self._long_line is not None:
-            self._feed_long_line(self._long_line, block, outcomes)
-            return
-        lines = block.split(b"\n")
-        self._held_bytes += len(lines[0])
-        if self._held_bytes > self._line_bytes_max:
-            self._assembler.finish(outcomes)
-            self._long_line = LongLine(self._dispatcher, Position(self._source, self.line))
-            joined = b"".join([*self._held, block])
-            self._held = []
-            self._held_bytes = 0
-            self._feed_long_line(self._long_line, joined, outcomes)
-            return
-        self._held.append(lines[0])
-        if len(lines) == 1:
-            return
-        lines[0] = b"".join(self._held)
-        tail = lines.pop()
-        self._assembler.lines(lines, self.line, outcomes)
-        self.line += len(lines)
-        self._held = [tail]
-        self._held_bytes = len(tail)
+    def block(self, outcomes: list[Outcome]) -> Block:
+        return Block(outcomes, self.reader.line, self.bytes_read)
 
-    def _feed_long_line(self, long_line: LongLine, block: bytes, outcomes: list[Outcome]) -> None:
-        head, line_feed, rest = block.partition(b"\n")
-        long_line.feed(head, outcomes)
-        if line_feed:
-            long_line.finish(outcomes)
-            self._long_line = None
-            self.line += 1
-            self.feed(rest, outcomes)
+    def read(self, block: bytes | None, outcomes: list[Outcome]) -> Fault | None:
+        """Read one block, or the end if it is None; return a fault if it holds too much."""
+        if block is not None and not self.bytes_read and block.startswith(UTF_16_MARKS):
+            return Fault(expected="UTF-8", found="UTF-16")
+        found = "more; the rest was not read"
+        try:
+            if block is None:
+                self.reader.finish(outcomes)
+            else:
+                self.bytes_read += len(block)
+                self.reader.feed(block, outcomes)
+        except RecordsBoundError as error:
+            return Fault(expected=str(error), found=found)
+        self.records_left -= len(outcomes)
+        if self.records_left < 0:
+            del outcomes[self.records_left :]
+            return Fault(expected="fewer records in one object", found=found)
+        return None
 
-    def finish(self, outcomes: list[Outcome]) -> None:
-        """Append the outcomes of the last line, which no line feed ends."""
-        if self._long_line is not None:
-            self._long_line.finish(outcomes)
-            return
-        if self._held_bytes:
-            self._assembler.lines([b"".join(self._held)], self.line, outcomes)
-        self._assembler.finish(outcomes)
+    def refusal(self, fault: Fault) -> Malformed:
+        """Return the one outcome for whatever was not read."""
+        position = Position(self.source, self.reader.line)
+        refused = malformed(position, b"", fault.expected, fault.found)
+        return msgspec.structs.replace(refused, truncated=True)
 
 
-def read_blocks(dispatcher: Dispatcher, chunks: Iterable[bytes], source: str) -> Iterator[Block]:
+def read_blocks(values: Values, chunks: Iterable[bytes], source: str) -> Iterator[Block]:
     """Yield the outcomes of a whole object or file, block by block.
 
     Args:
-        dispatcher: What decodes the values.
+        values: What decodes the values.
         chunks: The object's bytes, as stored, in pieces of any size.
         source: The object's name, for positions.
     """
-    limits = dispatcher.limits
-    reader = _Reader(dispatcher, source)
-    bytes_read = 0
-    records = 0
-    fault: Fault | None = None
-    outcomes: list[Outcome] = []
+    limits = values.limits
+    stream = _Stream(values, source)
+    outcomes: list[Outcome]
     for block in inflate(chunks, limits, limits.object_bytes_max):
-        if isinstance(block, Fault):
-            fault = block
-            break
-        if not bytes_read and block.startswith(_UTF_16_MARKS):
-            fault = Fault(expected="UTF-8", found="UTF-16")
-            bytes_read += len(block)
-            break
-        bytes_read += len(block)
         outcomes = []
-        fault = _bounded(reader, block, outcomes, limits.object_records_max - records)
-        records += len(outcomes)
-        if outcomes or fault:
-            yield Block(outcomes, reader.line, bytes_read)
+        if isinstance(block, Fault):
+            # A last line that was cut belongs to the fault; one that is whole still counts.
+            stream.read(None, outcomes)
+            if outcomes and isinstance(outcomes[-1], Malformed):
+                outcomes.pop()
+            outcomes.append(stream.refusal(block))
+            yield stream.block(outcomes)
+            return
+        fault = stream.read(block, outcomes)
         if fault is not None:
-            yield Block([_refusal(fault, source, reader.line)], reader.line, bytes_read)
+            outcomes.append(stream.refusal(fault))
+        if outcomes:
+            yield stream.block(outcomes)
+        if fault is not None:
             return
     outcomes = []
-    if fault is None or fault.found != "UTF-16":
-        last = _bounded(reader, None, outcomes, limits.object_records_max - records)
-        fault = fault or last
+    fault = stream.read(None, outcomes)
     if fault is not None:
-        outcomes.append(_refusal(fault, source, reader.line))
-    elif not bytes_read:
+        outcomes.append(stream.refusal(fault))
+    elif not stream.bytes_read:
         outcomes.append(Ignored("empty object", Position(source)))
     if outcomes:
-        yield Block(outcomes, reader.line, bytes_read)
-
-
-def _bounded(
-    reader: _Reader, block: bytes | None, outcomes: list[Outcome], records_max: int
-) -> Fault | None:
-    """Read one block, or the end if it is None; return the fault if it holds too many records."""
-    try:
-        if block is None:
-            reader.finish(outcomes)
-        else:
-            reader.feed(block, outcomes)
-    except RecordsBoundError as error:
-        return Fault(expected=str(error), found="more; the rest was not read")
-    if len(outcomes) > records_max:
-        del outcomes[records_max:]
-        return Fault(expected="fewer records in one object", found="more; the rest was not read")
-    return None
-
-
-def _refusal(fault: Fault, source: str, line: int) -> Outcome:
-    return malformed(Position(source, line), b"", fault.expected, fault.found)
+        yield stream.block(outcomes)
