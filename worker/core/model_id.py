@@ -241,8 +241,8 @@ def _from_arn(arn: _Arn, text: str, region: str) -> ModelReference:
     if kind == "marketplace":
         second, _separator, name = name.partition("/")
         kind = f"{kind}/{second}"
-    expected_service = "sagemaker" if kind in {"endpoint", "marketplace/model-endpoint"} else ""
-    if arn.service not in {"bedrock", expected_service}:
+    is_endpoint = kind in {"endpoint", "marketplace/model-endpoint"}
+    if arn.service != ("sagemaker" if is_endpoint else "bedrock"):
         return _unrecognised(text, region, f"an ARN of {arn.service} is not a model's")
     if not name:
         return _unrecognised(text, region, "the ARN names no model")
