@@ -122,9 +122,9 @@ class Digester:
         self._malformed: list[Malformed] = []
         self._references: list[ObjectReference] = []
 
-    def __len__(self) -> int:
-        """Return how much is collected: distinct calls and malformed records."""
-        return len(self._builder) + len(self._malformed)
+    def is_full(self, calls_max: int, malformed_max: int) -> bool:
+        """Whether as many distinct calls or malformed records are collected as are wanted."""
+        return len(self._builder) >= calls_max or len(self._malformed) >= malformed_max
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Take in the outcomes of some records."""
@@ -169,8 +169,9 @@ class Digester:
 
 
 class EvidenceRecord(msgspec.Struct, frozen=True, tag="LedgerockEvidence", tag_field="schemaType"):
-    """Decoded evidence as a record of its own: what quarantine keeps of a call that could be
-    decoded but not posted.
+    """Decoded evidence as a record of its own.
+
+    Quarantine keeps this of a call that could be decoded but not posted.
     """
 
     key: str

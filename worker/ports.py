@@ -79,7 +79,7 @@ class Ledger(Protocol):
         """Book a batch in one transaction: all of it, or nothing.
 
         Known calls are merged with what is new about them; `poster` works out the posting of
-        what became of them. The batch is used up.
+        what became of them. The batch is left as it was, so that the commit can be retried.
         """
 
     async def find(self, request_id: str) -> list[Entry]:

@@ -13,12 +13,10 @@ integer.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from worker.adapters.ledger_reading import compare
 from worker.core.batch import Batch, Reconciled, reconcile
@@ -360,7 +358,11 @@ class SqliteLedger:
             except BaseException:
                 run(undo)
                 raise
-            run(end)
+            try:
+                run(end)
+            except sqlite3.Error:
+                run(undo)  # a commit that failed (disk full) leaves its transaction open
+                raise
         except sqlite3.OperationalError as error:
             message = f"{self._path}: {error}"
             raise TransientError(message) from error
@@ -372,9 +374,7 @@ class SqliteLedger:
             raise LedgerCorruptError(message) from error
 
 
-def _delta(
-    deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf
-) -> Amounts:
+def _delta(deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf) -> Amounts:
     return deltas.setdefault(leaf_id, (leaf, Amounts()))[1]
 
 

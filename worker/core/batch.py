@@ -10,6 +10,7 @@ there and posts the difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Final
 
 import msgspec
@@ -169,7 +170,7 @@ def reconcile(
     """Correct a batch against the entries that the ledger already holds.
 
     Args:
-        batch: The folded batch; it is used up.
+        batch: The folded batch. It is left as it was, so that a commit can be tried again.
         known: Stored bodies of those of the batch's calls that are already booked.
         lookup: Finds an interned value of the ledger by id.
         poster: Works out the posting of evidence that got better by merging.
@@ -184,10 +185,12 @@ def reconcile(
     if not known:
         _count(result, batch)
         return result
+    result.inserts, result.interned = dict(batch.bodies), dict(batch.interned)
     bodies = Bodies(lambda value_id: batch.interned.get(value_id) or lookup(value_id))
     correction = _Correction(batch, bodies, refold=len(known) > REFOLD_SHARE * len(batch.bodies))
     for key, stored in known.items():
-        incoming = correction.take_out(key)
+        incoming = result.inserts.pop(key)
+        correction.take_out(incoming)
         if incoming == stored:
             continue
         replacement = _improve(key, stored, incoming, bodies, poster)
@@ -199,7 +202,7 @@ def reconcile(
         result.replacements[key] = encode_body(after.evidence, rated, after.revision)
         for interned in (rated.route.facts, rated.route.leaf, rated.route.basis):
             result.interned[interned.id] = interned.encoded
-    result.leaves = correction.leaves()
+    result.leaves = correction.leaves(result.inserts)
     _count(result, batch)
     return result
 
@@ -214,27 +217,28 @@ def _improve(
     if merged is before.evidence:
         return None
     rated = poster.rate(merged)
-    after = Entry(
-        key=name, evidence=merged, posting=rated.posting(), revision=before.revision + 1
-    )
+    after = Entry(key=name, evidence=merged, posting=rated.posting(), revision=before.revision + 1)
     return before, after, rated
 
 
 class _Correction:
-    """Takes known calls out of a batch and keeps its leaves' amounts right."""
+    """The amounts of a batch's leaves, without the calls that are known already.
+
+    Where few are known, their amounts are subtracted from those of the batch; where most are,
+    the others are folded anew.
+    """
 
     def __init__(self, batch: Batch, bodies: Bodies, *, refold: bool) -> None:
-        self._batch = batch
         self._bodies = bodies
         self._refold = refold
-        self._deltas: dict[int, Amounts] = {} if refold else batch.leaves
+        self._deltas: dict[int, Amounts] = (
+            {} if refold else {leaf: copy(amounts) for leaf, amounts in batch.leaves.items()}
+        )
 
-    def take_out(self, key: bytes) -> bytes:
-        body = self._batch.bodies.pop(key)
+    def take_out(self, body: bytes) -> None:
         if not self._refold:
             leaf_id, amounts = self._bodies.amounts(body)
             self._deltas[leaf_id].subtract(amounts)
-        return body
 
     def post(self, entry: Entry, sign: int) -> None:
         posting = entry.posting
@@ -245,9 +249,9 @@ class _Correction:
         else:
             delta.subtract(amounts)
 
-    def leaves(self) -> dict[int, Amounts]:
+    def leaves(self, inserts: Mapping[bytes, bytes]) -> dict[int, Amounts]:
         if self._refold:
-            for body in self._batch.bodies.values():
+            for body in inserts.values():
                 leaf_id, amounts = self._bodies.amounts(body)
                 self._deltas.setdefault(leaf_id, Amounts()).add(amounts)
         return {leaf: amounts for leaf, amounts in self._deltas.items() if not amounts.is_zero()}
@@ -260,8 +264,6 @@ def _count(result: Reconciled, batch: Batch) -> None:
     call at most one record is said to have upgraded it, however many did so between them.
     """
     result.recorded = len(batch.bodies)
-    in_batch = sum(
-        improved for key, (_, improved) in batch.repeats.items() if key in batch.bodies
-    )
+    in_batch = sum(improved for key, (_, improved) in batch.repeats.items() if key in batch.bodies)
     result.upgraded = in_batch + len(result.replacements)
     result.duplicates = batch.records - result.recorded - result.upgraded

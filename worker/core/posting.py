@@ -174,9 +174,7 @@ class Poster:
         return msgspec.structs.replace(leaf, local_days=tuple(sorted(local_days)))
 
 
-_NOT_BY_TOKEN: Final = frozenset(
-    {Billing.PROVISIONED, Billing.IMPORTED, Billing.CUSTOM_DEPLOYMENT}
-)
+_NOT_BY_TOKEN: Final = frozenset({Billing.PROVISIONED, Billing.IMPORTED, Billing.CUSTOM_DEPLOYMENT})
 
 
 def _blocked(reference: ModelReference, tier: str) -> tuple[Status, str] | None:
@@ -196,8 +194,9 @@ def rate(route: Route, terms: Terms, evidence: Evidence) -> Rated:
     if evidence.rank == EvidenceRank.SIGHTING:
         if facts.error_code:
             return Rated(route, 0, Status.FAILED, f"failed: {facts.error_code}")
-        reason = terms.blocked[1] if _is_unmetered(terms) else NO_COUNTS_REASON
-        return Rated(route, 0, Status.UNMETERED, reason)
+        if terms.blocked is not None and terms.blocked[0] is Status.UNMETERED:
+            return Rated(route, 0, Status.UNMETERED, terms.blocked[1])
+        return Rated(route, 0, Status.UNMETERED, NO_COUNTS_REASON)
     if terms.blocked is not None or terms.card is None:
         status, reason = terms.blocked or (Status.UNPRICED, f"no rate for model {terms.model}")
         return Rated(route, 0, status, reason)
@@ -224,10 +223,6 @@ def rate(route: Route, terms: Terms, evidence: Evidence) -> Rated:
 
 
 NO_COUNTS_REASON: Final = "no counts: the call was seen, its usage was not"
-
-
-def _is_unmetered(terms: Terms) -> bool:
-    return terms.blocked is not None and terms.blocked[0] is Status.UNMETERED
 
 
 def _assumptions(card: RateCard, charged: Charge, evidence: Evidence) -> list[str]:
@@ -262,9 +257,7 @@ def _may_include_cached(card: RateCard, facts: Facts, counts: Counts) -> bool:
     Measured on ConverseStream of `openai.gpt-5.6`: 4,995 input with 4,993 written to the cache,
     where the same request without streaming reported 2 input tokens.
     """
-    cached = (
-        counts.cache_read_tokens + counts.cache_write_5m_tokens + counts.cache_write_1h_tokens
-    )
+    cached = counts.cache_read_tokens + counts.cache_write_5m_tokens + counts.cache_write_1h_tokens
     return (
         cached > 0
         and (counts.input_tokens or 0) >= cached

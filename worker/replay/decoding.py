@@ -1,0 +1,168 @@
+"""From files to digests: the work that a replay spreads over the cores.
+
+Each child process decodes, prices, attributes and folds; what it sends to the parent is ready
+to be booked. A child has at most a few digests on their way, so memory stays bounded however
+slow the ledger is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import stat
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from worker.bootstrap import make_poster
+from worker.core.decoders import Decoder, ignored_object
+from worker.core.results import Ignored, Malformed, Outcome, Position
+from worker.pipeline import Digest, Digester, Window
+from worker.replay.files import LogFile
+from worker.settings import Settings
+
+BATCH_CALLS: Final = 32_768
+"""Calls folded into one digest, and booked in one transaction."""
+
+BATCH_MALFORMED: Final = 256
+"""Malformed records held before a digest is sent; each may be 256 KiB."""
+
+READ_BYTES: Final = 1024 * 1024
+DIGESTS_WAITING: Final = 1
+
+
+class Progress(msgspec.Struct, gc=False):
+    """A digest and how far it got.
+
+    Attributes:
+        digest: Everything decoded since the last one.
+        files: Files finished since the last one.
+        bytes_read: Stored bytes read since the last one.
+    """
+
+    digest: Digest
+    files: int
+    bytes_read: int
+
+
+class FileDecoder:
+    """Decodes files into digests.
+
+    Args:
+        settings: Which prices and registry.
+        window: Calls outside it are ignored.
+    """
+
+    def __init__(self, settings: Settings, window: Window) -> None:
+        """Load prices and registry."""
+        self._decoder = Decoder()
+        self._digester = Digester(make_poster(settings), window)
+        self._files = 0
+        self._bytes = 0
+
+    def decode(self, files: Iterable[LogFile]) -> Iterator[Progress]:
+        """Yield a digest whenever enough has been collected."""
+        for file in files:
+            for outcomes in self._outcomes(file):
+                self._digester.add(outcomes)
+                if self._digester.is_full(BATCH_CALLS, BATCH_MALFORMED):
+                    yield self.flush()
+            self._files += 1
+
+    def flush(self) -> Progress:
+        """Return what was collected since the last digest."""
+        progress = Progress(self._digester.digest(), self._files, self._bytes)
+        self._files = self._bytes = 0
+        return progress
+
+    def _outcomes(self, file: LogFile) -> Iterator[list[Outcome]]:
+        position = Position(file.path)
+        reason = ignored_object(Path(file.path).as_posix())
+        if reason is not None:
+            self._bytes += file.size_bytes
+            yield [Ignored(reason, position)]
+            return
+        try:
+            if not stat.S_ISREG(Path(file.path).stat().st_mode):
+                yield [Ignored("not a regular file", position)]
+                return
+            with Path(file.path).open("rb") as stream:
+                blocks = self._decoder.decode_stream(self._read(stream), source=file.path)
+                for block in blocks:
+                    yield block.outcomes
+        except OSError as error:
+            found = error.strerror or str(error)
+            yield [Malformed("$", "a readable file", found, b"", position=position, truncated=True)]
+
+    def _read(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        while chunk := stream.read(READ_BYTES):  # type: ignore[attr-defined]
+            self._bytes += len(chunk)
+            yield chunk
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A child's last word: what it could not survive."""
+
+    error: Exception
+    trace: str
+
+
+Message = Progress | Failure | None
+"""What a child sends: digests; a failure; or None, asking for more files."""
+
+
+def decode_in_child(
+    tasks: Connection, results: Connection, settings: Settings, window: Window
+) -> None:
+    """Decode chunks of files until there are no more. The main function of a child process.
+
+    Args:
+        tasks: Lists of files arrive here; None ends the work.
+        results: `Message`s leave here; a request for files is sent as soon as the previous
+            chunk has arrived, so that the next one is there when it is needed.
+        settings: Which prices and registry.
+        window: Calls outside it are ignored.
+    """
+    # The parent decides what an interrupt means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outbox: queue.Queue[Message] = queue.Queue(maxsize=DIGESTS_WAITING)
+    sender = threading.Thread(target=_send_all, args=(outbox, results), daemon=True)
+    sender.start()
+    try:
+        decoder = FileDecoder(settings, window)
+        while (files := tasks.recv()) is not None:
+            outbox.put(None)
+            for progress in decoder.decode(files):
+                outbox.put(progress)
+        outbox.put(decoder.flush())
+    except EOFError:
+        return  # the parent is gone
+    except Exception as error:  # noqa: BLE001 - the parent must hear of anything
+        outbox.put(Failure(_portable(error), traceback.format_exc()))
+    outbox.put(_END)
+    sender.join()
+
+
+_END: Final = Failure(EOFError("end of work"), "")
+
+
+def _send_all(outbox: queue.Queue[Message], results: Connection) -> None:
+    with contextlib.suppress(BrokenPipeError, OSError):
+        while (message := outbox.get()) is not _END:
+            results.send(message)
+        results.close()
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that survives the way to the parent."""
+    return (
+        type(error)(str(error))
+        if type(error).__module__ == "worker.core.errors"
+        else RuntimeError(f"{type(error).__name__}: {error}")
+    )

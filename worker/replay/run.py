@@ -1,0 +1,267 @@
+"""Booking what the decoders send, and keeping count of it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Final
+
+from worker.bootstrap import open_pipeline
+from worker.core.errors import LedgerockError, TransientError
+from worker.core.ledger import Amounts, Leaf
+from worker.pipeline import Digest, Pipeline, Window
+from worker.ports import Committed
+from worker.replay.decoding import Failure, FileDecoder, Message, Progress, decode_in_child
+from worker.replay.distinct import DistinctKeys
+from worker.replay.files import LogFile, chunks, find_files
+from worker.settings import Settings
+
+PARALLEL_FROM_BYTES: Final = 4 * 1024 * 1024
+"""Below this much input, starting processes takes longer than decoding in this one."""
+
+COMMIT_ATTEMPTS: Final = 5
+RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplayFigures:
+    """What one replay did.
+
+    Attributes:
+        deliveries: Files met.
+        records: Records decoded; the sum of the five results below.
+        calls: Distinct calls among them.
+        recorded: First sight of a call.
+        upgraded: Better evidence of a known call.
+        duplicates: Nothing new.
+        ignored: No calls.
+        quarantined: Not understood, kept aside.
+        totals: What was posted, net, all together.
+        by_principal: The same by who pays.
+        by_model: The same by model.
+        ignored_reasons: How many records were ignored for which reason.
+        bytes_read: Stored bytes read.
+        seconds: Wall time.
+    """
+
+    deliveries: int = 0
+    records: int = 0
+    calls: int = 0
+    recorded: int = 0
+    upgraded: int = 0
+    duplicates: int = 0
+    ignored: int = 0
+    quarantined: int = 0
+    totals: Amounts = field(default_factory=Amounts)
+    by_principal: dict[str, Amounts] = field(default_factory=dict)
+    by_model: dict[str, Amounts] = field(default_factory=dict)
+    ignored_reasons: dict[str, int] = field(default_factory=dict)
+    bytes_read: int = 0
+    seconds: float = 0.0
+
+    def post(self, postings: Iterable[tuple[Leaf, Amounts]]) -> None:
+        """Add what a commit posted."""
+        for leaf, amounts in postings:
+            self.totals.add(amounts)
+            self.by_principal.setdefault(leaf.principal, Amounts()).add(amounts)
+            self.by_model.setdefault(leaf.model, Amounts()).add(amounts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayProgress:
+    """How far a replay has got."""
+
+    bytes_done: int
+    bytes_total: int
+    records: int
+    files_done: int
+    files_total: int
+
+
+OnProgress = Callable[[ReplayProgress], None]
+
+
+async def replay(
+    settings: Settings,
+    paths: Sequence[str],
+    *,
+    window: Window | None = None,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> ReplayFigures:
+    """Book every call in the files under `paths`.
+
+    Calls that are booked already change nothing, so a replay may be repeated, or interrupted
+    anywhere and run again.
+
+    Args:
+        settings: Which ledger, prices, registry and quarantine.
+        paths: Files and folders.
+        window: Event times to book; others are ignored.
+        dry_run: Work out everything against the ledger, keep nothing.
+        jobs: Decoder processes; by default one for each core when there is enough to do.
+        on_progress: Called after every commit.
+
+    Raises:
+        ConfigurationError: A path, setting or file of the operator is wrong.
+        LedgerockError: The ledger stayed unavailable, or a decoder process died; everything
+            committed so far is booked, and running again finishes the rest.
+    """
+    started = time.monotonic()
+    window = window or Window()
+    files_total, bytes_total = _measure(find_files(paths))
+    jobs = jobs or _default_jobs(files_total, bytes_total)
+    source = (
+        _decode_here(settings, paths, window)
+        if jobs == 1
+        else _decode_in_children(settings, paths, window, min(jobs, files_total))
+    )
+    figures = ReplayFigures()
+    async with open_pipeline(settings, discard=dry_run) as pipeline:
+        with DistinctKeys() as keys:
+            async for progress in source:
+                keys.add(progress.digest.batch.bodies)
+                await _book(pipeline, progress, figures)
+                if on_progress is not None:
+                    on_progress(
+                        ReplayProgress(
+                            bytes_done=figures.bytes_read,
+                            bytes_total=bytes_total,
+                            records=figures.records,
+                            files_done=figures.deliveries,
+                            files_total=files_total,
+                        )
+                    )
+            figures.calls = keys.count()
+    figures.seconds = time.monotonic() - started
+    return figures
+
+
+def _measure(files: Iterator[LogFile]) -> tuple[int, int]:
+    count = size = 0
+    for file in files:
+        count += 1
+        size += file.size_bytes
+    return count, size
+
+
+def _default_jobs(files_total: int, bytes_total: int) -> int:
+    if bytes_total < PARALLEL_FROM_BYTES or files_total == 1:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def _book(pipeline: Pipeline, progress: Progress, figures: ReplayFigures) -> None:
+    digest = progress.digest
+    figures.deliveries += progress.files
+    figures.bytes_read += progress.bytes_read
+    figures.records += digest.records
+    figures.ignored += digest.ignored
+    figures.quarantined += len(digest.malformed)
+    for reason, count in digest.ignored_reasons.items():
+        figures.ignored_reasons[reason] = figures.ignored_reasons.get(reason, 0) + count
+    committed = await _commit(pipeline, digest)
+    figures.recorded += committed.recorded
+    figures.upgraded += committed.upgraded
+    figures.duplicates += committed.duplicates
+    figures.post(committed.postings)
+
+
+async def _commit(pipeline: Pipeline, digest: Digest) -> Committed:
+    """Book a digest, trying again after passing faults."""
+    for attempt in range(1, COMMIT_ATTEMPTS):
+        try:
+            return await pipeline.book(digest)
+        except TransientError:
+            await asyncio.sleep(RETRY_SECONDS * attempt)
+    return await pipeline.book(digest)
+
+
+async def _decode_here(
+    settings: Settings, paths: Sequence[str], window: Window
+) -> AsyncIterator[Progress]:
+    decoder = FileDecoder(settings, window)
+    for progress in decoder.decode(find_files(paths)):
+        yield progress
+    yield decoder.flush()
+
+
+class _Child:
+    """A decoder process and the two pipes to it."""
+
+    def __init__(self, settings: Settings, window: Window) -> None:
+        # A fresh interpreter: a forked one would share the parent's open ledger.
+        context = multiprocessing.get_context("spawn")
+        tasks_out, self.tasks = context.Pipe(duplex=False)
+        self.results, results_in = context.Pipe(duplex=False)
+        self.process: BaseProcess = context.Process(
+            target=decode_in_child, args=(tasks_out, results_in, settings, window), daemon=True
+        )
+        self.process.start()
+        tasks_out.close()
+        results_in.close()
+
+    def give(self, files: list[LogFile] | None) -> None:
+        try:
+            self.tasks.send(files)
+        except OSError as error:
+            raise self.died() from error
+
+    def died(self) -> LedgerockError:
+        self.process.join(timeout=1)
+        message = (
+            f"a decoder process ended early (exit code {self.process.exitcode}); what was "
+            "booked is safe, run the same replay again to finish it"
+        )
+        return LedgerockError(message)
+
+
+async def _decode_in_children(
+    settings: Settings, paths: Sequence[str], window: Window, jobs: int
+) -> AsyncIterator[Progress]:
+    work = chunks(find_files(paths))
+    children = {child.results: child for child in (_Child(settings, window) for _ in range(jobs))}
+    finished: set[Connection] = set()
+    try:
+        for child in children.values():
+            child.give(next(work, None))
+        while len(finished) < len(children):
+            waiting = [results for results in children if results not in finished]
+            for ready in await asyncio.to_thread(wait, waiting):
+                assert isinstance(ready, Connection)  # noqa: S101 - only pipes were given
+                child = children[ready]
+                message = _receive(child, finished)
+                if isinstance(message, Progress):
+                    yield message
+                elif ready not in finished:
+                    child.give(next(work, None))
+    finally:
+        for child in children.values():
+            child.process.kill()
+            child.process.join()
+            child.results.close()
+            child.tasks.close()
+
+
+def _receive(child: _Child, finished: set[Connection]) -> Message:
+    try:
+        message: Message = child.results.recv()
+    except EOFError:
+        child.process.join(timeout=10)
+        if child.process.exitcode != 0:
+            raise child.died() from None
+        finished.add(child.results)
+        return None
+    if isinstance(message, Failure):
+        if isinstance(message.error, LedgerockError):
+            raise message.error
+        text = f"a decoder process failed: {message.error}\n{message.trace}"
+        raise LedgerockError(text)
+    return message
