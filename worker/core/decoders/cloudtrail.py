@@ -184,9 +184,8 @@ class CloudTrailDecoder:
             return fields.malformed(raw, "$", "a CloudTrail event in JSON", found)
 
     def _observe(self, header: _Header, event: _Event) -> Observation:
-        if event.event_time is None:
-            raise FieldError("$.eventTime", "an RFC 3339 time with an offset", fields.NOTHING)
-        occurred_at_ms = fields.epoch_ms(event.event_time, "$.eventTime")
+        event_time = event.event_time or fields.no_time("$.eventTime")
+        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime")
         account = fields.checked_account(event.account, "$.recipientAccountId")
         completion = _is_completion(header, event)
         if completion:

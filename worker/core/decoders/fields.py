@@ -7,7 +7,7 @@ JSON path, what was expected and what was found, so that a quarantined record ex
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 
@@ -31,11 +31,14 @@ OCCURRED_AT_MS_MIN: Final = 1_672_531_200_000
 """2023-01-01T00:00:00Z, before the service existed."""
 OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
 """2100-01-01T00:00:00Z."""
+DEPTH_MAX: Final = 64
+"""Nesting that is kept of JSON which is nested too deeply to be parsed."""
 NOTHING: Final = "nothing"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE: Final = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
 _GOT: Final = re.compile(r"Expected (?P<expected>.*), got (?P<found>.*)", re.DOTALL)
+_BRACKET_OR_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=QUANTITY_MAX)]
@@ -124,6 +127,11 @@ def shorten(text: str, length_max: int) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def no_time(path: str) -> NoReturn:
+    """Refuse a record without a time."""
+    raise FieldError(path, "an RFC 3339 time with an offset", NOTHING)
+
+
 def epoch_ms(instant: datetime, path: str) -> int:
     """Return an aware time as epoch milliseconds, exactly; refuse times beyond belief.
 
@@ -131,7 +139,7 @@ def epoch_ms(instant: datetime, path: str) -> int:
         FieldError: The time lies outside 2023 to 2099.
     """
     # Integer parts of the difference: a float timestamp could round to another millisecond.
-    since = instant - _EPOCH
+    since = instant - EPOCH
     time_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
     if OCCURRED_AT_MS_MIN <= time_ms < OCCURRED_AT_MS_MAX:
         return time_ms
@@ -215,3 +223,27 @@ def service_tier(value: str | None) -> str:
 
 def _found(value: str | None) -> str:
     return NOTHING if value is None else quote(value)
+
+
+def without_deep_values(raw: bytes) -> bytes:
+    """Return JSON with every value nested deeper than `DEPTH_MAX` replaced by null.
+
+    Parsers give up on JSON nested some hundreds deep, wherever in it that is. A caller could
+    nest a request body so and thereby hide the call; nothing that is counted lies that deep.
+    """
+    kept: list[bytes] = []
+    depth = 0
+    start = 0
+    for match in _BRACKET_OR_TEXT.finditer(raw):
+        token = match[0]
+        if token in {b"{", b"["}:
+            depth += 1
+            if depth == DEPTH_MAX + 1:
+                kept += (raw[start : match.start()], b"null")
+        elif token in {b"}", b"]"}:
+            depth -= 1
+            if depth == DEPTH_MAX:
+                start = match.end()
+    if depth <= DEPTH_MAX:
+        kept.append(raw[start:])
+    return b"".join(kept)

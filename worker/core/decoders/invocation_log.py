@@ -20,7 +20,6 @@ from worker.core.decoders.fields import (
     Instant,
     Quantity,
 )
-from worker.core.evidence import REQUEST_ID_LENGTH_MAX as LENGTH_MAX
 from worker.core.evidence import (
     NO_COUNTS,
     Counts,
@@ -31,6 +30,7 @@ from worker.core.evidence import (
     SourceRank,
     descriptive_rank,
 )
+from worker.core.evidence import REQUEST_ID_LENGTH_MAX as LENGTH_MAX
 from worker.core.results import Ignored, Malformed
 
 SCHEMA_TYPE: Final = "ModelInvocationLog"
@@ -121,9 +121,7 @@ class InvocationLogDecoder:
         # Apart, because metadata can differ in every record and would empty the cache above.
         self._facts_detailed: dict[tuple[object, ...], Facts] = {}
 
-    def try_decode(
-        self, raw: bytes | msgspec.Raw
-    ) -> Observation | Ignored | Malformed | None:
+    def try_decode(self, raw: bytes | msgspec.Raw) -> Observation | Ignored | Malformed | None:
         """Return what a record says, or None if it is no model invocation log at all.
 
         Args:
@@ -137,7 +135,9 @@ class InvocationLogDecoder:
             record = _decode(raw)
         except msgspec.ValidationError as error:
             return _refused(raw, str(error))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except RecursionError:
+            return self._try_decode_shallow(bytes(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         if record.schema_type != SCHEMA_TYPE and not _resembles_log(record):
             return None
@@ -166,9 +166,7 @@ class InvocationLogDecoder:
             request_id = record.request_id
             if not request_id or len(request_id) > LENGTH_MAX or not request_id.isprintable():
                 request_id = fields.checked_request_id(request_id, "$.requestId")
-            timestamp = record.timestamp
-            if timestamp is None:
-                raise FieldError("$.timestamp", "an RFC 3339 time with an offset", fields.NOTHING)
+            timestamp = record.timestamp or fields.no_time("$.timestamp")
             since = timestamp - EPOCH
             time_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
             if not OCCURRED_AT_MS_MIN <= time_ms < OCCURRED_AT_MS_MAX:
@@ -177,6 +175,16 @@ class InvocationLogDecoder:
             return fields.malformed(raw, error.path, error.expected, error.found)
         evidence = Evidence(facts, time_ms, facts.model_id_rank, rank, counts)
         return _new_tuple(Observation, (f"aws/{facts.account}/{request_id}", evidence))
+
+    def _try_decode_shallow(self, raw: bytes) -> Observation | Ignored | Malformed | None:
+        """Decode a record whose bodies are nested too deeply, without their depths."""
+        shallow = fields.without_deep_values(raw)
+        if len(shallow) >= len(raw):
+            return None
+        outcome = self.try_decode(shallow)
+        if isinstance(outcome, Malformed):
+            return fields.malformed(raw, outcome.path, outcome.expected, outcome.found)
+        return outcome
 
     def _detailed_facts(self, record: _Record, rank: int, service_tier: str) -> Facts:
         facts = _facts_of(record, rank, service_tier)
@@ -222,11 +230,7 @@ def _count(record: _Record) -> tuple[int, Counts, str]:
         cache_read = record.cache_read_input_token_count
     if cache_write is None:
         cache_write = record.cache_write_input_token_count
-    if (
-        result.output_body_json
-        or source.input_body_json
-        or result.output_video_duration_seconds
-    ):
+    if result.output_body_json or source.input_body_json or result.output_video_duration_seconds:
         envelope = Envelope(
             model_id=record.model_id or "",
             input_tokens=input_tokens,
