@@ -67,6 +67,7 @@ _FOUND_LENGTH_MAX: Final = 120
 _TEXT_LENGTH_MAX: Final = 256
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT: Final = "a time with an offset, such as 2026-01-01T00:00:00Z"
 _PRINCIPAL_KINDS: Final = (
     "user",
     "role",
@@ -258,7 +259,8 @@ def _convert(raw: dict[str, Any], entry_type: type[_Entry], place: _Place) -> _E
         try:
             msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError as error:
-            place.fail(key, str(error).removeprefix("Expected ").partition(", got")[0])
+            expected = str(error).removeprefix("Expected ").partition(", got")[0]
+            place.fail(key, _INSTANT if key.startswith("effective_") else expected)
     for key, field in fields.items():
         if field.required and key not in raw:
             place.fail(key, "a value", found="no such key")
@@ -403,5 +405,5 @@ def _instant_ms(value: datetime | None, key: str, place: _Place) -> int | None:
     if value is None:
         return None
     if value.tzinfo is None:
-        place.fail(key, "a time with an offset, such as 2026-01-01T00:00:00Z", found=str(value))
+        place.fail(key, _INSTANT, found=str(value))
     return (value - _EPOCH) // _MILLISECOND
