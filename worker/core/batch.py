@@ -263,7 +263,8 @@ def _count(result: Reconciled, batch: Batch) -> None:
     Of a new call the first record is recorded and each improving one upgrades it; of a known
     call at most one record is said to have upgraded it, however many did so between them.
     """
-    result.recorded = len(batch.bodies)
-    in_batch = sum(improved for key, (_, improved) in batch.repeats.items() if key in batch.bodies)
+    inserts = result.inserts
+    result.recorded = len(inserts)
+    in_batch = sum(improved for key, (_, improved) in batch.repeats.items() if key in inserts)
     result.upgraded = in_batch + len(result.replacements)
     result.duplicates = batch.records - result.recorded - result.upgraded
