@@ -58,13 +58,18 @@ class LineAssembler:
         """
         try_decode = self._values.try_decode
         append = outcomes.append
-        for line_number, line in enumerate(lines, first_line):
-            if self._document is None and self._long_document is None:
+        idle = self._document is None and self._long_document is None
+        line_number = first_line
+        for line in lines:
+            if idle:
                 outcome = try_decode(line)
                 if outcome.__class__ is Observation:
                     append(outcome)
+                    line_number += 1
                     continue
             self._line(line, line_number, outcomes)
+            idle = self._document is None and self._long_document is None
+            line_number += 1
 
     def finish(self, outcomes: list[Outcome]) -> None:
         """Append the outcomes of lines that waited for more."""
