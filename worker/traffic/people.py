@@ -69,6 +69,12 @@ class Caller:
             return Payer(identity=self.identity, principal=self.identity)
         return Payer(identity=self.identity, principal=self.principal, team=self.team)
 
+    def unlabelled(self) -> "Caller":
+        """Return the caller as CloudTrail knows it: without metadata, hence no application."""
+        if self.principal.startswith("app/"):
+            return replace(self, principal=self.identity, team="", metadata=())
+        return replace(self, metadata=())
+
 
 def user(account: str, region: str, name: str, *, path: str = "/", team: str = "") -> Caller:
     """Return an IAM user; `path` begins and ends with a slash and is no part of the identity."""

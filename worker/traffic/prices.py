@@ -75,11 +75,6 @@ class Model:
         """The id that callers pass: the inference profile's, else the model's own."""
         return f"{self.geography}.{self.model}" if self.geography else self.model
 
-    @property
-    def writes_cache(self) -> bool:
-        """Whether cache writes have a price here."""
-        return self.price.cache_write_5m > 0
-
 
 SONNET_4_5: Final = Model(
     model="anthropic.claude-sonnet-4-5-20250929-v1:0",

@@ -1,8 +1,8 @@
 """Scenes of CloudTrail: beside the logs, where the log wins, and alone, where nothing else is."""
 
 from worker.traffic.cloudtrail import EntriesShape, api_event, completion_event
-from worker.traffic.invocation import metered_text
-from worker.traffic.prices import HAIKU_3, NO_TOKENS, NOVA_LITE, SONNET_3, SONNET_4
+from worker.traffic.invocation import Invocation, metered_text
+from worker.traffic.prices import HAIKU_3, NO_TOKENS, NOVA_LITE, SONNET_3, SONNET_4, Tokens
 from worker.traffic.stage import Stage
 
 
@@ -29,21 +29,21 @@ def log_and_completion(stage: Stage) -> None:
 
 def event_only(stage: Stage) -> None:
     """No log, tokens in CloudTrail: estimated."""
-    call = stage.invocation(HAIKU_3.model_id, "InvokeModel")
+    call = _unlogged(stage, HAIKU_3.model_id, "InvokeModel")
     stage.book(call, HAIKU_3, "estimated")
     stage.trail(call, api_event(call, counts=True))
 
 
 def completion_only(stage: Stage) -> None:
     """No log and no call, only the end of a stream: estimated."""
-    call = stage.invocation(SONNET_3.model, "InvokeModelWithResponseStream")
+    call = _unlogged(stage, SONNET_3.model, "InvokeModelWithResponseStream")
     stage.book(call, SONNET_3, "estimated")
     stage.trail(call, completion_event(call, SONNET_3.model, _shape(stage)))
 
 
 def call_and_completion(stage: Stage) -> None:
     """No log, but the call and its completion: estimated, once."""
-    call = stage.invocation(NOVA_LITE.model_id, "ConverseStream")
+    call = _unlogged(stage, NOVA_LITE.model_id, "ConverseStream")
     stage.book(call, NOVA_LITE, "estimated")
     stage.trail(call, api_event(call, counts=False))
     stage.trail(call, completion_event(call, NOVA_LITE.model, _shape(stage)))
@@ -52,9 +52,17 @@ def call_and_completion(stage: Stage) -> None:
 
 def sighting(stage: Stage) -> None:
     """The call was seen, and nothing more is known: unmetered."""
-    call = stage.invocation(HAIKU_3.model_id, tokens=NO_TOKENS)
+    call = _unlogged(stage, HAIKU_3.model_id, "Converse", NO_TOKENS)
     stage.book(call, HAIKU_3, "unmetered")
     stage.trail(call, api_event(call, counts=False))
+
+
+def _unlogged(
+    stage: Stage, model_id: str, operation: str, tokens: Tokens | None = None
+) -> Invocation:
+    """Make a call that CloudTrail alone tells of, without the caller's metadata."""
+    caller = stage.caller().unlabelled()
+    return stage.invocation(model_id, operation, tokens=tokens, caller=caller)
 
 
 def _shape(stage: Stage) -> EntriesShape:

@@ -127,7 +127,7 @@ def kinesis_event(stage: Stage) -> None:
 def queue_event(stage: Stage) -> None:
     """What a function reading a queue receives: a record, one through SNS, an event, a test."""
     logged, notified = _calls(stage, NOVA_MICRO, 2)
-    seen = stage.invocation(HAIKU_3.model_id, "InvokeModel")
+    seen = stage.invocation(HAIKU_3.model_id, "InvokeModel", caller=stage.caller().unlabelled())
     stage.book(seen, HAIKU_3, "estimated")
     stage.sums.records += 1
     stage.sums.ignored_records += 1
@@ -162,7 +162,7 @@ def queue_event(stage: Stage) -> None:
 
 def bus_event(stage: Stage) -> None:
     """A CloudTrail event as EventBridge delivers it: estimated."""
-    call = stage.invocation(HAIKU_3.model_id, "InvokeModel")
+    call = stage.invocation(HAIKU_3.model_id, "InvokeModel", caller=stage.caller().unlabelled())
     stage.book(call, HAIKU_3, "estimated")
     stage.sums.records += 1
     event = eventbridge(api_event(call, counts=True))

@@ -147,7 +147,9 @@ class Stage:
         self.sums.records += 1
         self._foreign += 1
         if self._foreign % _FOREIGN_EVERY == 0:
-            events.append(foreign_event(call.caller, time=call.time, number=self._foreign))
+            events.append(
+                foreign_event(call.caller, time=call.time, number=self._foreign // _FOREIGN_EVERY)
+            )
             self.sums.ignored_records += 1
         if len(events) >= _TRAIL_EVENTS_MAX:
             self._put_trail(call.caller.account, call.region)
