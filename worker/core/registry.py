@@ -178,13 +178,11 @@ def matches_pattern(pattern: str, text: str) -> bool:
 
     Takes time in proportion to the lengths, whatever the pattern.
     """
-    first, *rest = pattern.split(WILDCARD)
-    if not rest:
-        return pattern == text
-    *middle, last = rest
-    if len(text) < len(first) + len(last):
-        return False
-    if not text.startswith(first) or not text.endswith(last):
+    first, star, rest = pattern.partition(WILDCARD)
+    if not star or not text.startswith(first):
+        return not star and pattern == text
+    *middle, last = rest.split(WILDCARD)
+    if len(text) < len(first) + len(last) or not text.endswith(last):
         return False
     position, end = len(first), len(text) - len(last)
     for part in middle:
@@ -314,9 +312,9 @@ class Registry:
             return rule
         for pattern, rule in self._wild_rules:
             if (
-                rule.period.contains(at_ms)
+                matches_pattern(pattern.name, role_name)
                 and matches_pattern(pattern.account, account)
-                and matches_pattern(pattern.name, role_name)
+                and rule.period.contains(at_ms)
             ):
                 return rule
         return None
