@@ -146,6 +146,7 @@ def test_no_text_breaks_attribution_and_keys_stay_well_formed(
 
 @given(left=hostile, right=hostile)
 @example(left="~", right="%7E")
+@example(left="\ud800", right="?")
 @example(left="x" * 1_000, right=encode_segment("x" * 1_000))
 def test_encoding_is_injective_and_holds_no_separator(left: str, right: str) -> None:
     encoded = encode_segment(left)
@@ -180,7 +181,7 @@ def test_caller_supplied_text_moves_nothing_without_a_rule(
 
 
 @given(known=registries, facts=facts_of_roles, at_ms=times, data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=5 * settings().max_examples)
 def test_the_order_of_the_registry_changes_nothing(
     known: dict[str, Any], facts: Facts, at_ms: int, data: st.DataObject
 ) -> None:
@@ -192,7 +193,7 @@ def test_the_order_of_the_registry_changes_nothing(
 
 
 @given(known=registries, facts=facts_of_roles, at_ms=st.integers(0, 12))
-@settings(max_examples=200)
+@settings(max_examples=5 * settings().max_examples)
 def test_attribution_changes_at_boundaries_only(
     known: dict[str, Any], facts: Facts, at_ms: int
 ) -> None:
@@ -202,7 +203,7 @@ def test_attribution_changes_at_boundaries_only(
 
 
 @given(known=registries, facts=facts_of_roles, at_ms=times)
-@settings(max_examples=200)
+@settings(max_examples=5 * settings().max_examples)
 def test_an_agent_pays_only_for_a_role_that_is_its_alone(
     known: dict[str, Any], facts: Facts, at_ms: int
 ) -> None:

@@ -106,6 +106,7 @@ def test_identities_that_cloudtrail_completes(facts: Facts, identity: str) -> No
         "arn:",
         "not an arn",
         "arn:aws:iam::123:user/alice",
+        f"arn:aws:iam::{A}4:user/alice",
         f"arn:aws:iam:us-east-1:{A}:user/alice",
         f"arn:aws:iam::{A}:user/",
         f"arn:aws:iam::{A}:user",
@@ -181,9 +182,10 @@ def test_a_role_that_only_looks_like_identity_centers_is_a_role() -> None:
 
 def test_an_issuer_that_is_another_role_is_not_believed() -> None:
     registry = Registry(agents=[Agent(BOT, "bot", (f"arn:aws:iam::{A}:role/Bot",))])
-    found = who(call(GATE_SESSION, issuer_arn=f"arn:aws:iam::{A}:role/Bot"), registry)
-    assert found.principal == f"role/{A}/Gate"
-    assert "is not the caller's role" in found.reason
+    for other in (f"arn:aws:iam::{A}:role/Bot", f"arn:aws:iam::{B}:role/Gate", "garbage"):
+        found = who(call(GATE_SESSION, issuer_arn=other), registry)
+        assert found.principal == f"role/{A}/Gate"
+        assert "is not the caller's role" in found.reason
 
 
 def test_an_agents_calls_are_the_agents_while_the_role_is_its_own() -> None:
@@ -344,6 +346,11 @@ def test_segments_are_bounded_and_stay_different() -> None:
     for lead in range(3):
         kept = encode_segment("a" * lead + "\u00e9" * 500).partition("~")[0]
         assert kept.removeprefix("a" * lead).replace("%C3", "").replace("%A9", "") == ""
+
+
+def test_broken_unicode_is_kept_apart() -> None:
+    assert encode_segment("\ud800") == "%ED%A0%80"
+    assert len({encode_segment(text) for text in ("\ud800", "\ud801", "?", "\ufffd")}) == 4
 
 
 def test_keys_join_encoded_segments() -> None:

@@ -32,6 +32,7 @@ def unknown_profile(_arn: str) -> str | None:
         "qwen.qwen3-coder-480b-a35b-v1:0",
         "meta.llama3-3-70b-instruct-v1:0",
         "ai21.jamba-1-5-large-v1:0",
+        "xai.grok.fast-1",
         "newcorp.v2.5-large",
         "newcorp.model-1.5",
     ],

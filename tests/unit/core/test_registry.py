@@ -188,6 +188,19 @@ def test_teams_come_from_the_principal_then_from_the_identity() -> None:
     assert only_identity.team_of("agent/1/us-east-1/X", "role/1/X", 0) == ""
 
 
+@pytest.mark.parametrize("teams", [("red", "blue", "green"), ("green", "red", "blue")])
+def test_of_overlapping_facts_the_one_that_began_last_holds(teams: tuple[str, ...]) -> None:
+    periods = (Period(None, None), Period(100, 300), Period(200, None))
+    facts = [
+        PrincipalFact("user/1/x", team=team, period=period)
+        for team, period in zip(teams, periods, strict=True)
+    ]
+    for listed in (facts, facts[::-1]):
+        registry = Registry(principals=listed)
+        found = [registry.team_of("user/1/x", "", at) for at in (99, 100, 200, 300)]
+        assert found == [teams[0], teams[1], teams[2], teams[2]]
+
+
 def test_the_best_fact_on_a_principal_carries_its_tags() -> None:
     registry = Registry(
         principals=[
