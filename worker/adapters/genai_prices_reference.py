@@ -120,7 +120,7 @@ class GenaiPricesReference:
         for model in sorted({catalogue.canonical(row.model) for row in catalogue.rows}):
             for routing in ROUTINGS:
                 card = catalogue.card(model, routing, REGION, TIER_STANDARD, at_ms)
-                if card is None or card.assumed_routing_reason or card.tokens[0] is None:
+                if card is None or not _lists(card, "input_tokens"):
                     continue
                 model_id = self._known_id(model, routing, at_ms)
                 if model_id is None:
@@ -167,10 +167,16 @@ def _probes(card: RateCard) -> Iterator[tuple[str, int, Counts]]:
     for threshold in (0, *(bracket[0] for bracket in card.long_context)):
         # Above a threshold the input alone reaches it; the unit is added to that.
         base = Counts(input_tokens=threshold + 1 if threshold else 0)
-        for unit, rate in zip(TOKEN_UNITS, card.tokens, strict=True):
-            if rate is not None:
+        for unit in TOKEN_UNITS:
+            if _lists(card, unit):
                 added = (getattr(base, unit) or 0) + TOKENS_PER_PROBE
                 yield unit, threshold, msgspec.structs.replace(base, **{unit: added})
+
+
+def _lists(card: RateCard, unit: str) -> bool:
+    """Whether a unit has a rate of its own here, not one assumed from elsewhere."""
+    applied = card.rates.get((unit, 0))
+    return applied is not None and applied.assumed is None
 
 
 def _explanation(card: RateCard, unit: str, threshold: int) -> str | None:

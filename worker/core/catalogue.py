@@ -20,7 +20,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -84,17 +83,20 @@ class Catalogue:
             ConfigurationError: rows of one key overlap in time, or an alias means two models.
         """
         self.rows: Final = tuple(rows)
-        self.models: Final[Mapping[str, ModelEntry]] = MappingProxyType(
-            {entry.model: entry for entry in models}
-        )
-        self.tiers: Final[Mapping[str, TierRule]] = MappingProxyType(
-            {rule.tier: rule for rule in tiers}
-        )
+        self.models: Final[Mapping[str, ModelEntry]] = {entry.model: entry for entry in models}
+        self.tiers: Final[Mapping[str, TierRule]] = {rule.tier: rule for rule in tiers}
         self._aliases = _index_aliases(self.models)
         by_model: dict[str, list[RateRow]] = defaultdict(list)
         for row in self.rows:
             by_model[self._aliases.get(row.model, row.model)].append(row)
         self._rates = {model: ModelRates(rows) for model, rows in by_model.items()}
+        # Every card includes the guardrail rates, so it also ends where one of those does.
+        guardrail = self._rates.get(GUARDRAIL_MODEL)
+        shared = guardrail.boundaries_ms if guardrail else ()
+        self._boundaries_ms = {
+            model: tuple(sorted({*rates.boundaries_ms, *shared}))
+            for model, rates in self._rates.items()
+        }
         self.boundaries_ms: Final = tuple(
             sorted(
                 {instant for rates in self._rates.values() for instant in rates.boundaries_ms}
@@ -157,7 +159,7 @@ class Catalogue:
                 return None
         if tier in ("", "default"):
             tier = TIER_STANDARD
-        interval = bisect_right(rates.boundaries_ms, at_ms)
+        interval = bisect_right(self._boundaries_ms[model], at_ms)
         key = (model, routing, region, tier, interval)
         try:
             return self._cards[key]
