@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from worker.core.decoders.fields import Quantity
+from worker.core.evidence import QUANTITY_MAX
 
 ABSENT: Final = msgspec.Raw()
 """A JSON value that is not there."""
@@ -189,7 +190,7 @@ def titan_output_tokens(results: msgspec.Raw) -> int | None:
     """Sum the `tokenCount` of Titan's results; None if there are none."""
     parts = attempt(_decode_titan, results)
     counts = [part.token_count for part in parts or () if part.token_count is not None]
-    return sum(counts) if counts else None
+    return min(sum(counts), QUANTITY_MAX) if counts else None
 
 
 def _from_native(block: _NativeBlock) -> Usage:
@@ -255,7 +256,8 @@ def _set_split(usage: Usage, write_5m: int | None, write_1h: int | None) -> None
     usage.cache_write_5m_tokens = write_5m or 0
     usage.cache_write_1h_tokens = write_1h or 0
     if usage.cache_write_tokens is None:
-        usage.cache_write_tokens = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        usage.cache_write_tokens = min(written, QUANTITY_MAX)
 
 
 def _first(preferred: int | None, other: int | None) -> int | None:

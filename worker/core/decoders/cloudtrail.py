@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from worker.core.decoders import fields
+from worker.core.decoders.body_usage import attempt
 from worker.core.decoders.fields import FieldError, Instant
 from worker.core.evidence import (
     NO_COUNTS,
@@ -90,6 +91,7 @@ class _Request(msgspec.Struct, gc=False):
     model_id: str | None = msgspec.field(name="modelId", default=None)
     model: str | None = None
     service_tier: str | None = None
+    metadata: msgspec.Raw = _ABSENT
     call_with_bearer_token: _Flag = msgspec.field(name="callWithBearerToken", default=None)
 
 
@@ -137,6 +139,7 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 _decode_header: Final = msgspec.json.Decoder(_Header).decode
+_decode_metadata: Final = msgspec.json.Decoder(dict[str, str | None] | None).decode
 _decode_event: Final = msgspec.json.Decoder(_Event).decode
 _decode_entries_object: Final = msgspec.json.Decoder(_Additional).decode
 _decode_entries_list: Final = msgspec.json.Decoder(list[_Entry | None]).decode
@@ -329,6 +332,7 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
     session = identity.session_context or _NO_SESSION
     error_code = fields.cut(event.error_code)
     tier = fields.service_tier(request.service_tier)
+    metadata = fields.bounded_metadata(attempt(_decode_metadata, request.metadata))
     return Facts(
         account=account,
         region=region,
@@ -343,6 +347,8 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
         service_tier_rank=described if tier else 0,
         error_code=error_code,
         error_code_rank=described if error_code else 0,
+        metadata=metadata,
+        metadata_rank=described if metadata else 0,
         identity_type=fields.cut(identity.type),
         principal_id=_principal_id(identity),
         issuer_arn=_issuer_arn(identity, session.session_issuer or _NO_ISSUER),

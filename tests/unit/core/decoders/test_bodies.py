@@ -1,0 +1,278 @@
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.core.decoders.bodies import Envelope, Itemised, itemise
+from worker.core.evidence import QUANTITY_MAX, Counts
+
+ABSENT = msgspec.Raw()
+CLAUDE = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def envelope(model_id: str = CLAUDE, **values: Any) -> Envelope:
+    counts: dict[str, Any] = dict.fromkeys(
+        ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    )
+    return Envelope(model_id=model_id, **(counts | values))
+
+
+def counts(response: Any, request: Any = None, **values: Any) -> Counts:
+    itemised = itemise(envelope(**values), raw(request), raw(response))
+    assert itemised is not None
+    return itemised.counts
+
+
+def tier(response: Any, request: Any = None) -> str:
+    itemised = itemise(envelope(), raw(request), raw(response))
+    return itemised.service_tier if itemised else "nothing"
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, [], "", "[DONE]", "{", 5, True, ["[DONE]", None, 1.5], {"usage": None}]
+)
+def test_bodies_that_say_nothing_add_nothing(body: Any) -> None:
+    assert itemise(envelope(), raw(body), raw(body)) is None
+    assert itemise(envelope(), ABSENT, raw(body)) is None
+    assert itemise(envelope(), ABSENT, ABSENT) is None
+
+
+def test_the_envelope_wins_over_the_body() -> None:
+    body = {"usage": {"inputTokens": 1, "outputTokens": 2, "cacheReadInputTokens": 3}}
+    found = counts(body, input_tokens=10, output_tokens=20, cache_read_tokens=30)
+    assert found == Counts(input_tokens=10, output_tokens=20, cache_read_tokens=30)
+
+
+def test_the_body_fills_what_the_envelope_lacks() -> None:
+    body = {"usage": {"inputTokens": 1, "outputTokens": 2, "cacheReadInputTokens": 3}}
+    assert counts(body, input_tokens=10) == Counts(10, 2, 3)
+
+
+def test_the_last_delta_of_a_stream_counts() -> None:
+    stream = [
+        {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}},
+        {"type": "message_delta", "usage": {"output_tokens": 900}},
+        {"type": "message_delta", "usage": {"output_tokens": 2000}},
+    ]
+    assert counts(stream) == Counts(9, 2000)
+    assert counts(stream, input_tokens=9, output_tokens=2000) == Counts(9, 2000)
+
+
+def test_a_provisional_output_count_is_no_count() -> None:
+    stream = [{"message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}]
+    assert counts(stream) == Counts(9, None)
+
+
+def test_a_zero_at_the_end_of_a_stream_does_not_erase_input() -> None:
+    stream = [
+        {"message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 4}}},
+        {"usage": {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 5}},
+    ]
+    assert counts(stream) == Counts(9, 5, 4)
+
+
+@pytest.mark.parametrize(
+    "write_5m, write_1h, total, expected",
+    [
+        (30, 70, 100, (30, 70, True)),
+        (30, 70, None, (30, 70, True)),
+        (0, 100, 100, (0, 100, True)),
+        (100, None, 100, (100, 0, True)),
+        (30, 70, 90, (20, 70, False)),  # the total stands
+        (30, 70, 50, (0, 50, False)),  # no more of the dear part than there is in all
+        (30, 70, 200, (130, 70, False)),
+        (None, None, 100, (100, 0, False)),
+        (0, 0, 0, (0, 0, False)),  # nothing written, nothing to know
+        (30, 70, 0, (0, 0, False)),
+    ],
+)
+def test_the_split_of_cache_writes_fits_their_total(
+    write_5m: int | None,
+    write_1h: int | None,
+    total: int | None,
+    expected: tuple[int, int, bool],
+) -> None:
+    body = {
+        "usage": {
+            "input_tokens": 1,
+            "output_tokens": 1,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": write_5m,
+                "ephemeral_1h_input_tokens": write_1h,
+            },
+        }
+    }
+    found = counts(body, cache_write_tokens=total)
+    split = (
+        found.cache_write_5m_tokens,
+        found.cache_write_1h_tokens,
+        found.cache_write_ttl_known,
+    )
+    assert split == expected
+
+
+def test_an_unknown_time_to_live_leaves_the_split_unknown() -> None:
+    details = [{"ttl": "1h", "inputTokens": 5}, {"ttl": "24h", "inputTokens": 5}]
+    body = {"usage": {"inputTokens": 1, "cacheWriteInputTokens": 10, "cacheDetails": details}}
+    assert counts(body) == Counts(1, cache_write_5m_tokens=10)
+
+
+def test_cached_tokens_come_out_of_an_inclusive_count_once() -> None:
+    body = {
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 40},
+        }
+    }
+    assert counts(body) == Counts(60, 5, 40)
+    # An envelope that agrees after the subtraction gets the cached part.
+    assert counts(body, input_tokens=60) == Counts(60, 5, 40)
+    # One that includes the cached part must not be charged for it twice.
+    assert counts(body, input_tokens=100) == Counts(100, 5, 0)
+    # So must not metrics that repeat the inclusive count.
+    metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 100, "outputTokenCount": 5}}
+    assert counts([body, metrics]) == Counts(60, 5, 40)
+
+
+def test_more_cached_than_there_was_is_not_subtracted() -> None:
+    details = {"cached_tokens": 101}
+    body = {"usage": {"input_tokens": 100, "output_tokens": 5, "input_tokens_details": details}}
+    assert counts(body) == Counts(100, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("default", "standard"),
+        ("standard", "standard"),
+        ("PRIORITY", "priority"),
+        ("flex", "flex"),
+        ("reserved", "reserved"),
+        ("batch", "batch"),
+        ("Turbo", "turbo"),
+        ({"type": "flex"}, "flex"),
+        ("auto", "nothing"),
+        ("", "nothing"),
+        ({"type": None}, "nothing"),
+        (5, "nothing"),
+    ],
+)
+def test_service_tiers_have_the_names_of_the_catalogue(value: Any, expected: str) -> None:
+    assert tier({"serviceTier": value}) == expected
+    assert tier({"service_tier": value}) == expected
+    assert tier(None, {"serviceTier": value}) == expected
+
+
+def test_the_tier_that_served_outranks_the_tier_that_was_asked_for() -> None:
+    assert tier({"service_tier": "default"}, {"service_tier": "priority"}) == "standard"
+
+
+@pytest.mark.parametrize(
+    "documents, units", [(0, 1), (1, 1), (100, 1), (101, 2), (200, 2), (1000, 10)]
+)
+def test_a_search_unit_covers_a_hundred_documents(documents: int, units: int) -> None:
+    request = {"query": "q", "documents": [{"text": "d"}] * documents}
+    found = counts({"results": []}, request, model_id="cohere.rerank-v3-5:0")
+    assert found.units == (("search_units", units),)
+
+
+def test_billed_search_units_outrank_counting() -> None:
+    body = {"results": [], "meta": {"billed_units": {"search_units": 3}}}
+    found = counts(body, {"documents": ["d"]}, model_id="cohere.rerank-v3-5:0")
+    assert found.units == (("search_units", 3),)
+
+
+def test_results_of_other_models_are_no_searches() -> None:
+    assert counts({"results": [{"tokenCount": 4}]}, {"documents": ["d"]}) == Counts(None, 4)
+
+
+@pytest.mark.parametrize(
+    "request_body, unit",
+    [
+        ({}, "images/1024x1024/standard"),
+        ({"imageGenerationConfig": {"quality": "PREMIUM"}}, "images/1024x1024/premium"),
+        ({"imageGenerationConfig": {"width": 512, "height": 768}}, "images/512x768/standard"),
+        ({"imageGenerationConfig": {"width": "wide"}}, "images/1024x1024/standard"),
+        ({"imageGenerationConfig": {"quality": "a/b"}}, "images/1024x1024"),
+        ({"imageGenerationConfig": None}, "images/1024x1024/standard"),
+    ],
+)
+def test_images_are_counted_by_size_and_quality(request_body: Any, unit: str) -> None:
+    found = counts({"images": ["a", "b"]}, request_body, model_id="amazon.nova-canvas-v1:0")
+    assert found.units == ((unit, 2),)
+
+
+def test_the_logged_size_stands_in_for_one_not_asked_for() -> None:
+    sizes = {"image_width": raw(2048), "image_height": raw(1024)}
+    found = counts({"images": ["a"]}, model_id="amazon.nova-canvas-v1:0", **sizes)
+    assert found.units == (("images/2048x1024/standard", 1),)
+
+
+def test_no_image_is_known_to_be_none() -> None:
+    assert counts({"images": []}, model_id="stability.sd3-5-large-v1:0").units == (("images", 0),)
+
+
+def test_artifacts_are_images() -> None:
+    body = {"result": "success", "artifacts": [{"base64": "aGk="}, {"base64": "aG8="}]}
+    assert counts(body, model_id="stability.stable-diffusion-xl-v1").units == (("images", 2),)
+
+
+def test_guardrail_units_of_every_assessment_add_up() -> None:
+    def assessment(units: int) -> dict[str, Any]:
+        return {"invocationMetrics": {"usage": {"topicPolicyUnits": units, "unknownUnits": 9}}}
+
+    converse = {
+        "trace": {
+            "guardrail": {
+                "inputAssessment": {"one": assessment(1), "two": assessment(2)},
+                "outputAssessments": {"one": [assessment(4), None], "two": [assessment(8)]},
+            }
+        }
+    }
+    native = {
+        "amazon-bedrock-trace": {
+            "guardrail": {"input": {"one": assessment(16)}, "outputs": [{"one": assessment(32)}]}
+        }
+    }
+    alone = {"amazon-bedrock-guardrailAssessment": assessment(64)}
+    by_id = {"amazon-bedrock-guardrailAssessment": {"one": assessment(128)}}
+    assert counts(converse).units == (("guardrail_topic_units", 15),)
+    assert counts(native).units == (("guardrail_topic_units", 48),)
+    assert counts([alone, by_id, "[DONE]"]).units == (("guardrail_topic_units", 192),)
+
+
+def test_only_a_blocked_request_without_counts_is_known_to_be_free() -> None:
+    blocked = {"amazon-bedrock-guardrailAction": "INTERVENED"}
+    assert counts(blocked) == Counts(0, 0)
+    assert counts(blocked, input_tokens=70, output_tokens=209) == Counts(70, 209)
+    assert itemise(envelope(), ABSENT, raw({"amazon-bedrock-guardrailAction": "NONE"})) is None
+
+
+def test_a_sum_beyond_belief_is_capped() -> None:
+    usage = {"usage": {"topicPolicyUnits": QUANTITY_MAX}}
+    assessments = {"g": [{"invocationMetrics": usage}] * 3}
+    body = {"trace": {"guardrail": {"outputAssessments": assessments}}}
+    assert counts(body).units == (("guardrail_topic_units", QUANTITY_MAX),)
+    titan = {"results": [{"tokenCount": QUANTITY_MAX}] * 3}
+    assert counts(titan).output_tokens == QUANTITY_MAX
+
+
+@pytest.mark.parametrize("seconds, units", [(0, 0), (5, 5), (5.04, 6), (6.0, 6)])
+def test_seconds_of_video_are_rounded_up(seconds: float, units: int) -> None:
+    itemised = itemise(envelope(video_duration_seconds=raw(seconds)), ABSENT, ABSENT)
+    assert itemised == Itemised(Counts(units=(("video_seconds", units),)))
+
+
+def test_one_strange_chunk_does_not_spoil_the_others() -> None:
+    stream = [[], {"usage": "?"}, {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}, [[]]]
+    assert counts(stream) == Counts(3, 4)
+
+
+def test_a_body_may_be_a_text_holding_json() -> None:
+    assert counts(json.dumps([{"usage": {"inputTokens": 3, "outputTokens": 4}}])) == Counts(3, 4)
