@@ -1,0 +1,1 @@
+"""The `ledgerock` command: one module for each command or group of commands."""

@@ -1,0 +1,81 @@
+"""Options that several commands share."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.times import parse_time
+from worker.settings import Settings
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        metavar="LEDGER",
+        help="sqlite:FILE or memory. Default: sqlite:ledgerock.db. "
+        "Example: --ledger sqlite:/data/bedrock.db",
+    ),
+]
+RegistryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry",
+        metavar="FILE",
+        help="Agents, teams, applications and trust rules. Example: --registry registry.toml",
+    ),
+]
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices",
+        metavar="FILE",
+        help="Price rows of your own, which win over the packaged ones. Example: --prices ours.csv",
+    ),
+]
+QuarantineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--quarantine",
+        metavar="DIR",
+        help="Where records wait that were not understood. Default: beside the ledger. "
+        "Example: --quarantine /data/quarantine",
+    ),
+]
+SinceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        parser=parse_time,
+        help="Calls from this time on, UTC unless it has an offset. "
+        "Examples: --since 2026-10, --since 2026-10-01T12:00:00+02:00",
+    ),
+]
+UntilOption = Annotated[
+    int | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        parser=parse_time,
+        help="Calls before this time, which is not included. Example: --until 2026-11-01",
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout and nothing else."),
+]
+
+
+def read_settings(
+    *,
+    ledger: str | None = None,
+    registry: Path | None = None,
+    prices: Path | None = None,
+    quarantine: Path | None = None,
+) -> Settings:
+    """Join options and environment."""
+    return Settings.read(
+        os.environ, ledger=ledger, registry=registry, prices=prices, quarantine=quarantine
+    )

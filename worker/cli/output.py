@@ -1,0 +1,154 @@
+"""Printing results: JSON for scripts, tables for people.
+
+Keys, reasons and bodies hold text that callers chose. It reaches a terminal only through
+`printable` (or JSON in ASCII), so that no one else's escape sequences run there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+WIDTH_UNKNOWN: Final = 1_000
+"""Columns of output that goes to a file or a pipe; nothing is folded at an imagined edge."""
+
+_BAR_CELLS: Final = 10
+_BAR_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document: the same bytes for the same document, whatever the terminal."""
+    print(json.dumps(document, indent=2))
+
+
+def print_json_line(document: object) -> None:
+    """Print a JSON document on one line."""
+    print(json.dumps(document, separators=(", ", ": ")))
+
+
+def console() -> Console:
+    """Return a console on stdout: colours on terminals only, none where NO_COLOR is set."""
+    return _console(stderr=False)
+
+
+def error_console() -> Console:
+    """Return a console on stderr, for progress."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_UNKNOWN
+    return Console(
+        stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False
+    )
+
+
+def table(columns: Sequence[str], *, title: str | None = None, right: Sequence[str] = ()) -> Table:
+    """Return an empty table: ruled on a terminal, plain elsewhere.
+
+    Args:
+        columns: Headings.
+        title: A line above it.
+        right: Headings of the columns that are aligned right and never folded.
+    """
+    from rich import box
+    from rich.table import Table
+
+    on_terminal = sys.stdout.isatty() and _speaks_unicode()
+    result = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold" if on_terminal else "",
+        box=box.SIMPLE_HEAD if on_terminal else None,
+        pad_edge=False,
+        padding=(0, 1) if on_terminal else (0, 2, 0, 0),
+    )
+    for name in columns:
+        if name in right:
+            result.add_column(name, justify="right", no_wrap=True)
+        else:
+            result.add_column(name, overflow="fold")
+    return result
+
+
+def cells(*values: str) -> list[RenderableType]:
+    """Return a row's cells, made printable."""
+    from rich.text import Text
+
+    return [Text(printable(value)) for value in values]
+
+
+def printable(text: str) -> str:
+    """Return text with everything escaped that a terminal might obey or that cannot be shown."""
+    if text.isascii() and text.isprintable():
+        return text
+    encoding = sys.stdout.encoding or "ascii"
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def bar(part: int, whole: int) -> str:
+    """Return a bar of ten cells that is filled to `part` of `whole`."""
+    if whole <= 0 or part <= 0:
+        return ""
+    eighths = min(part * _BAR_CELLS * 8 // whole, _BAR_CELLS * 8)
+    if not _speaks_unicode():
+        return "#" * max(eighths // 8, 1)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (_BAR_EIGHTHS[rest] if rest else "" if full else "▏")
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in per cent, with one decimal; a share above zero never reads as zero."""
+    if whole <= 0 or part < 0:
+        return ""
+    per_mille = (2000 * part + whole) // (2 * whole)
+    if part and not per_mille:
+        return "<0.1%"
+    return f"{per_mille // 10}.{per_mille % 10}%"
+
+
+def count(number: int) -> str:
+    """Return a number of things with separators between thousands."""
+    return f"{number:,}"
+
+
+def short_count(number: int) -> str:
+    """Return a large number of tokens as people say it: `999`, `12.3k`, `4.56M`."""
+    for unit, name in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(number) >= unit:
+            hundredths = number * 100 // unit
+            text = f"{hundredths // 100}.{hundredths % 100:02d}"
+            return f"{text[:4].rstrip('.') if hundredths < 10**5 else hundredths // 100}{name}"
+    return str(number)
+
+
+def quantity(number: int, one: str, many: str | None = None) -> str:
+    """Return `1 call`, `2 calls`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def document_rows(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return keyed figures as the JSON contract writes them."""
+    return [{"key": key, **figures} for key, figures in rows]
+
+
+def _speaks_unicode() -> bool:
+    try:
+        "█▏".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

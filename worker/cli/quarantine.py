@@ -1,0 +1,202 @@
+"""`ledgerock quarantine`: records that were not understood, and booking them once they are."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Final
+
+import typer
+
+from worker.cli.options import (
+    JsonOption,
+    LedgerOption,
+    PricesOption,
+    QuarantineOption,
+    RegistryOption,
+    read_settings,
+)
+from worker.core.errors import ConfigurationError
+from worker.core.report import iso_time
+from worker.ports import Quarantine, QuarantinedRecord
+from worker.settings import Settings
+
+ITEMS_SHOWN: Final = 50
+
+app = typer.Typer(
+    help="Look at records that were not understood, and book them once they are.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: ledgerock quarantine list",
+)
+
+
+@app.command("list", epilog="Example: ledgerock quarantine list --json | jq '.items[].reason'")
+def list_items(
+    ledger: LedgerOption = None,
+    quarantine: QuarantineOption = None,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=1, metavar="N", help="Most rows of the table; --json has all."),
+    ] = ITEMS_SHOWN,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is in quarantine: where each record stood and what was wrong with it."""
+    import asyncio
+
+    from worker.cli.output import print_json
+
+    settings = read_settings(ledger=ledger, quarantine=quarantine)
+    items = asyncio.run(_items(_open(settings)))
+    if as_json:
+        print_json({"count": len(items), "items": [item_document(item) for item in items]})
+    else:
+        _print_items(items, limit)
+
+
+@app.command(epilog="Example: ledgerock quarantine show 3f2a")
+def show(
+    item_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id, or an unambiguous beginning of it.")
+    ],
+    ledger: LedgerOption = None,
+    quarantine: QuarantineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one record with its body."""
+    import asyncio
+
+    from worker.cli.output import print_json
+
+    settings = read_settings(ledger=ledger, quarantine=quarantine)
+    item = asyncio.run(_get(_open(settings), item_id))
+    if as_json:
+        print_json(item_document(item) | _body_document(item.record.body))
+    else:
+        _print_item(item)
+
+
+@app.command(
+    epilog="Example: ledgerock quarantine redrive --all --registry registry.toml",
+)
+def redrive(
+    item_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Ids, or unambiguous beginnings of them."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything in quarantine.")] = False,
+    ledger: LedgerOption = None,
+    registry: RegistryOption = None,
+    prices: PricesOption = None,
+    quarantine: QuarantineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode quarantined records again, book what is understood now, and take it out.
+
+    A record stays if any of it is still not understood. One that was too large to keep whole
+    cannot be redriven: replay its source.
+    """
+    import asyncio
+
+    from worker.cli.output import print_json
+    from worker.cli.redrive import print_redriven, redrive_items, redriven_document
+
+    if bool(item_ids) == every:
+        message = "give the ids of records, or --all"
+        raise typer.BadParameter(message)
+    settings = read_settings(ledger=ledger, registry=registry, prices=prices, quarantine=quarantine)
+    _directory(settings)
+    redriven = asyncio.run(redrive_items(settings, item_ids or []))
+    if as_json:
+        print_json(redriven_document(redriven))
+    else:
+        print_redriven(redriven)
+
+
+def _directory(settings: Settings) -> None:
+    if settings.quarantine_directory is None:
+        message = f"--ledger {settings.ledger} keeps no quarantine; name one with --quarantine DIR"
+        raise ConfigurationError(message)
+
+
+def _open(settings: Settings) -> Quarantine:
+    from worker.bootstrap import open_quarantine
+
+    _directory(settings)
+    return open_quarantine(settings)
+
+
+async def _items(quarantine: Quarantine) -> list[QuarantinedRecord]:
+    return [item async for item in quarantine.items()]
+
+
+async def _get(quarantine: Quarantine, item_id: str) -> QuarantinedRecord:
+    from worker.cli.redrive import find_item
+
+    return await find_item(quarantine, item_id)
+
+
+def item_document(item: QuarantinedRecord) -> dict[str, Any]:
+    """Return everything about a quarantined record but its body."""
+    record = item.record
+    return {
+        "id": item.id,
+        "reason": record.reason,
+        "source": record.position.source,
+        "line": record.position.line or None,
+        "record": record.position.path,
+        "path": record.path,
+        "expected": record.expected,
+        "found": record.found,
+        "truncated": record.truncated,
+        "body_bytes": len(record.body),
+        "quarantined_at": iso_time(item.quarantined_at_ms),
+    }
+
+
+def _body_document(body: bytes) -> dict[str, str]:
+    try:
+        return {"body": body.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode("ascii")}
+
+
+def place_of(item: QuarantinedRecord) -> str:
+    """Return where a record stood: `logs/a.json.gz:3 $.Records[2]`."""
+    position = item.record.position
+    place = f"{position.source}:{position.line}" if position.line else position.source
+    return place if position.path == "$" else f"{place} {position.path}".strip()
+
+
+def _print_items(items: list[QuarantinedRecord], limit: int) -> None:
+    from worker.cli.output import cells, console, quantity, table
+
+    out = console()
+    if not items:
+        out.print("nothing is in quarantine")
+        return
+    columns = table(("id", "where", "reason"))
+    for item in items[:limit]:
+        columns.add_row(*cells(item.id, place_of(item), item.record.reason))
+    out.print(columns)
+    out.print()
+    if len(items) > limit:
+        out.print(f"and {len(items) - limit:,} more; --limit {len(items)} shows them all")
+    out.print(
+        f"{quantity(len(items), 'record')}: `ledgerock quarantine show ID` prints one, "
+        "`ledgerock quarantine redrive --all` tries them again"
+    )
+
+
+def _print_item(item: QuarantinedRecord) -> None:
+    from worker.cli.output import console, printable
+
+    document = item_document(item)
+    out = console()
+    for name in ("id", "source", "line", "record", "path", "expected", "found", "quarantined_at"):
+        if document[name] is not None:
+            out.print(f"{name + ':':<16}{printable(str(document[name]))}", soft_wrap=True)
+    cut = ", the beginning of it" if item.record.truncated else ""
+    out.print(f"body ({len(item.record.body):,} bytes{cut}):")
+    text = item.record.body.decode("utf-8", "backslashreplace")
+    for line in text.split("\n"):
+        out.print(printable(line), soft_wrap=True)

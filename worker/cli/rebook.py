@@ -1,0 +1,156 @@
+"""`ledgerock rebook`: bring booked calls to what prices, rules and registry say now."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from worker.books import Change, RebookResult
+from worker.cli.options import (
+    JsonOption,
+    LedgerOption,
+    PricesOption,
+    RegistryOption,
+    SinceOption,
+    UntilOption,
+    read_settings,
+)
+from worker.cli.times import window_of
+from worker.core.ledger import Basis
+from worker.core.money import format_pico_usd
+from worker.core.report import figures
+from worker.pipeline import Window
+from worker.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: ledgerock rebook --prices ours.csv --dry-run")(rebook)
+
+
+def rebook(
+    ledger: LedgerOption = None,
+    registry: RegistryOption = None,
+    prices: PricesOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Price and attribute booked calls anew, after a change of prices, rules or registry.
+
+    The result is what a fresh replay under the same files would give. It may be interrupted;
+    running it again takes up where it stopped.
+    """
+    import asyncio
+
+    from worker.cli.output import print_json
+
+    settings = read_settings(ledger=ledger, registry=registry, prices=prices)
+    result, basis = asyncio.run(_rebook(settings, window_of(since, until), dry_run=dry_run))
+    if as_json:
+        print_json(_document(result, basis, dry_run=dry_run))
+    else:
+        _print(result, dry_run=dry_run)
+
+
+async def _rebook(
+    settings: Settings, window: Window, *, dry_run: bool
+) -> tuple[RebookResult, Basis]:
+    from worker import books
+    from worker.bootstrap import make_poster, open_ledger
+    from worker.cli.progress import entries_progress
+
+    poster = make_poster(settings)
+    opened = open_ledger(settings, must_exist=True)
+    try:
+        with entries_progress() as on_progress:
+            result = await books.rebook(
+                opened, poster, window, dry_run=dry_run, on_progress=on_progress
+            )
+        return result, poster.basis
+    finally:
+        await opened.close()
+
+
+def sorted_changes(changes: Mapping[str, Change]) -> list[tuple[str, Change]]:
+    """Return changes by key, the largest move of cost first."""
+    return sorted(changes.items(), key=lambda item: (-abs(_moved(item[1])), item[0]))
+
+
+def _moved(change: Change) -> int:
+    return change.after.cost_pico_usd - change.before.cost_pico_usd
+
+
+def _document(result: RebookResult, basis: Basis, *, dry_run: bool) -> dict[str, Any]:
+    def rows(changes: Mapping[str, Change]) -> list[dict[str, Any]]:
+        return [
+            {"key": key, "before": figures(change.before), "after": figures(change.after)}
+            for key, change in sorted_changes(changes)
+        ]
+
+    return {
+        "dry_run": dry_run,
+        "resumed": result.resumed,
+        "entries": result.entries,
+        "rebooked": result.rebooked,
+        "moved": result.moved,
+        "cost_usd": format_pico_usd(sum(map(_moved, result.by_principal.values()))),
+        "catalogue_revision": basis.catalogue_revision,
+        "registry_revision": basis.registry_revision,
+        "by_principal": rows(result.by_principal),
+        "by_model": rows(result.by_model),
+    }
+
+
+def _print(result: RebookResult, *, dry_run: bool) -> None:
+    from worker.cli.money import show_usd
+    from worker.cli.output import console, quantity
+
+    out = console()
+    looked_at = quantity(result.entries, "call")
+    if result.resumed:
+        looked_at += " (resumed)"
+    if result.moved:
+        number = quantity(result.moved, "call was", "calls were")
+        out.print(f"{number} changed by somebody else meanwhile; run rebook again")
+    if not result.rebooked:
+        out.print(f"nothing to rebook: {looked_at} looked at, all as prices and registry say")
+        return
+    verb = "would change" if dry_run else "rebooked"
+    moved = sum(map(_moved, result.by_principal.values()))
+    sign = "+" if moved > 0 else ""
+    out.print(f"{quantity(result.rebooked, 'call')} of {looked_at} {verb}: {sign}{show_usd(moved)}")
+    _print_changes("principal", result.by_principal)
+    _print_changes("model", result.by_model)
+    if dry_run:
+        out.print("nothing was changed; run it again without --dry-run")
+
+
+def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
+    from worker.cli.figures import NO_KEY, uncertain
+    from worker.cli.money import MoneyColumn
+    from worker.cli.output import cells, console, count, table
+
+    ordered = sorted_changes(changes)
+    money = MoneyColumn(
+        amounts.cost_pico_usd for _, change in ordered for amounts in (change.before, change.after)
+    )
+    right = ("calls before", "cost before", "calls after", "cost after")
+    columns = table((heading, *right, "still"), right=right)
+    for key, change in ordered:
+        columns.add_row(
+            *cells(
+                key or NO_KEY,
+                count(change.before.calls),
+                money.show(change.before.cost_pico_usd),
+                count(change.after.calls),
+                money.show(change.after.cost_pico_usd),
+                uncertain(change.after),
+            )
+        )
+    out = console()
+    out.print()
+    out.print(columns)

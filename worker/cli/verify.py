@@ -1,0 +1,104 @@
+"""`ledgerock verify`: balances against entries."""
+
+from typing import Any
+
+import msgspec
+import typer
+
+from worker.cli.group import EXIT_WRONG
+from worker.cli.options import JsonOption, LedgerOption, read_settings
+from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
+from worker.core.report import figures, report_key
+from worker.ports import Difference, Verification
+from worker.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: ledgerock verify && echo sound")(verify)
+
+
+def verify(ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
+    """Prove that every balance is the sum of its entries' postings.
+
+    Exits with 1 and lists the differences where they differ.
+    """
+    import asyncio
+
+    from worker.cli.output import print_json
+
+    settings = read_settings(ledger=ledger)
+    result = asyncio.run(_verify(settings))
+    if as_json:
+        print_json(_document(settings, result))
+    else:
+        _print(settings, result)
+    if result.differences:
+        raise typer.Exit(EXIT_WRONG)
+
+
+async def _verify(settings: Settings) -> Verification:
+    from worker.bootstrap import open_ledger
+
+    opened = open_ledger(settings, must_exist=True)
+    try:
+        return await opened.verify()
+    finally:
+        await opened.close()
+
+
+def _document(settings: Settings, result: Verification) -> dict[str, Any]:
+    return {
+        "ledger": settings.ledger,
+        "sound": not result.differences,
+        "entries": result.entries,
+        "balances": result.balances,
+        "differences": [
+            {
+                "leaf": _leaf_document(difference.leaf),
+                "balance": None if difference.balance is None else figures(difference.balance),
+                "entries": None if difference.entries is None else figures(difference.entries),
+            }
+            for difference in result.differences
+        ],
+    }
+
+
+def _leaf_document(leaf: Leaf) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.structs.asdict(leaf)
+    document["day"] = report_key("day", str(leaf.day))
+    document["local_days"] = {kind: report_key("day", str(day)) for kind, day in leaf.local_days}
+    return document
+
+
+def _print(settings: Settings, result: Verification) -> None:
+    from worker.cli.output import cells, console, quantity, table
+
+    out = console()
+    read = f"{quantity(result.entries, 'entry', 'entries')}, {quantity(result.balances, 'balance')}"
+    if not result.differences:
+        out.print(f"{settings.ledger} is sound: {read}, every balance is the sum of its entries")
+        return
+    number = quantity(len(result.differences), "balance")
+    out.print(f"{settings.ledger} is not sound: {number} differ from their entries ({read})")
+    columns = table(("principal", "model", "day", "figure", "balance", "entries"))
+    for difference in result.differences:
+        leaf = difference.leaf
+        for figure, balance, entries in _disagreements(difference):
+            day = report_key("day", str(leaf.day))
+            columns.add_row(*cells(leaf.principal, leaf.model, day, figure, balance, entries))
+    out.print(columns)
+
+
+def _disagreements(difference: Difference) -> list[tuple[str, str, str]]:
+    """Return (figure, what the balance says, what the entries say), where they differ."""
+    balance, entries = difference.balance, difference.entries
+    return [
+        (name, _figure(balance, name), _figure(entries, name))
+        for name in AMOUNT_FIELDS
+        if _figure(balance, name) != _figure(entries, name)
+    ]
+
+
+def _figure(amounts: Amounts | None, name: str) -> str:
+    return "nothing" if amounts is None else str(getattr(amounts, name))
