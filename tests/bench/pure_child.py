@@ -1,0 +1,166 @@
+"""One core, no I/O: the whole pure path against a bare loop over the same lines.
+
+The bare loop is the least that can be called counting: a typed decode of the fields it sums,
+one set of request ids, one dictionary of sums. It knows no prices, no registry, no malformed
+records, no second kind of record and no ledger.
+"""
+
+import gc
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tests.bench.measuring import DisagreementError, answer, expect_equal, pin, request
+from tests.bench.workload import SEED
+from worker.bootstrap import make_poster
+from worker.core.decoders import Decoder
+from worker.core.ledger import Amounts
+from worker.core.posting import Poster
+from worker.pipeline import Digest, Digester
+from worker.settings import Settings
+from worker.traffic.profile import bench_profile
+from worker.traffic.traffic import Traffic
+
+BODY_SHARE: Final = 0.1
+
+
+class _Identity(msgspec.Struct, gc=False):
+    arn: str
+
+
+class _Input(msgspec.Struct, gc=False, rename="camel"):
+    input_token_count: int = 0
+    cache_read_input_token_count: int = 0
+    cache_write_input_token_count: int = 0
+
+
+class _Output(msgspec.Struct, gc=False, rename="camel"):
+    output_token_count: int = 0
+
+
+class _Record(msgspec.Struct, gc=False, rename="camel"):
+    identity: _Identity
+    request_id: str
+    model_id: str
+    input: _Input
+    output: _Output
+
+
+_decode: Final = msgspec.json.Decoder(_Record).decode
+
+Sums = dict[tuple[str, str], list[int]]
+
+
+def bare(lines: Sequence[bytes]) -> Sums:
+    """Sum calls and tokens by principal and model, each request once."""
+    seen: set[str] = set()
+    sums: Sums = {}
+    for line in lines:
+        record = _decode(line)
+        request_id = record.request_id
+        if request_id in seen:
+            continue
+        seen.add(request_id)
+        key = (record.identity.arn, record.model_id)
+        cell = sums.get(key)
+        if cell is None:
+            cell = sums[key] = [0, 0, 0, 0, 0]
+        source = record.input
+        cell[0] += 1
+        cell[1] += source.input_token_count
+        cell[2] += record.output.output_token_count
+        cell[3] += source.cache_read_input_token_count
+        cell[4] += source.cache_write_input_token_count
+    return sums
+
+
+def ours(batches: Sequence[list[bytes]], decoder: Decoder, poster: Poster) -> list[Digest]:
+    """Decode, price, attribute and fold, a batch at a time; the digests are dropped."""
+    digester = Digester(poster)
+    digests: list[Digest] = []
+    for batch in batches:
+        digester.add(decoder.decode_lines(batch, source="bench"))
+        digests = [digester.digest()]
+    return digests
+
+
+def body_less_lines(traffic: Traffic, records: int) -> list[bytes]:
+    """Return so many of the workload's lines, in order, without those that hold bodies."""
+    lines = (line for line in traffic.lines() if b"BodyJson" not in line)
+    return list(islice(lines, records))
+
+
+def check(batches: Sequence[list[bytes]], poster: Poster) -> None:
+    """Compare both ways to count, batch by batch.
+
+    Raises:
+        DisagreementError: They differ.
+    """
+    decoder, digester = Decoder(), Digester(poster)
+    for number, batch in enumerate(batches):
+        digester.add(decoder.decode_lines(batch, source="bench"))
+        digest = digester.digest()
+        total = Amounts()
+        for amounts in digest.batch.leaves.values():
+            total.add(amounts)
+        cells = bare(batch).values()
+        written = total.cache_write_5m_tokens + total.cache_write_1h_tokens
+        found = [
+            total.calls,
+            total.input_tokens,
+            total.output_tokens,
+            total.cache_read_tokens,
+            written,
+        ]
+        where = f"pure, batch {number}: calls and tokens of our fold and of the bare loop"
+        expect_equal(where, found, [sum(column) for column in zip(*cells, strict=True)])
+        expect_equal(f"pure, batch {number}: records", digest.records, len(batch))
+        expect_equal(f"pure, batch {number}: calls without a price", total.unpriced_calls, 0)
+
+
+def main() -> None:
+    """Measure what was asked and answer with the seconds of each round."""
+    asked = request()
+    cores = pin(1)
+    profile = bench_profile(round(asked["records"] / (1 - BODY_SHARE)), SEED)
+    traffic = Traffic(profile)
+    lines = body_less_lines(traffic, asked["records"])
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Path(folder, "registry.toml")
+        registry.write_text(traffic.registry(), encoding="utf-8")
+        poster = make_poster(Settings(ledger="memory", registry=registry))
+    decoder = Decoder()
+    cut = {
+        size: [lines[start : start + size] for start in range(0, len(lines), size)]
+        for size in asked["batch_sizes"]
+    }
+    try:
+        for batches in cut.values():
+            check(batches, poster)
+    except DisagreementError as error:
+        answer({"disagreement": str(error)})
+        return
+    seconds: dict[str, list[float]] = {"bare": [], **{str(size): [] for size in cut}}
+    for _ in range(asked["rounds"]):
+        gc.collect()
+        started = time.perf_counter()
+        bare(lines)
+        seconds["bare"].append(time.perf_counter() - started)
+        for size, batches in cut.items():
+            gc.collect()
+            started = time.perf_counter()
+            ours(batches, decoder, poster)
+            seconds[str(size)].append(time.perf_counter() - started)
+    mean_bytes = sum(map(len, lines)) // len(lines)
+    answer(
+        {"records": len(lines), "mean_bytes": mean_bytes, "pinned_to": cores, "seconds": seconds}
+    )
+
+
+if __name__ == "__main__":
+    main()
