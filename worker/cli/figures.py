@@ -1,6 +1,7 @@
 """Tables of spend: keys, cost, calls, tokens, and what is not certain about them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from rich.table import Table
 
@@ -8,7 +9,12 @@ from worker.cli.money import MoneyColumn
 from worker.cli.output import bar, cells, count, quantity, share, short_count, table
 from worker.core.ledger import Amounts
 
-NO_KEY = "(none)"
+NO_KEY: Final = "(none)"
+
+ROOMY_WIDTH: Final = 110
+"""From this width on there is room for bars and tokens beside a long key."""
+
+TOKEN_COLUMNS: Final = ("input", "output", "cached")
 
 Rows = Sequence[tuple[str, Amounts]]
 
@@ -31,23 +37,20 @@ class SpendTable:
         heading: What the keys are.
         rows: Keys and figures, in order.
         total: The figures that shares are of.
-        title: A line above the table.
+        width: Columns of the terminal; narrow ones get fewer columns of figures.
     """
 
-    def __init__(self, heading: str, rows: Rows, total: Amounts, title: str | None = None) -> None:
+    def __init__(self, heading: str, rows: Rows, total: Amounts, width: int) -> None:
         """Lay out the columns that the figures need."""
         self._money = MoneyColumn([*(row.cost_pico_usd for _, row in rows), total.cost_pico_usd])
         self._total = total
-        self._cached = any(_cached(amounts) for _, amounts in (*rows, ("", total)))
+        self._roomy = width >= ROOMY_WIDTH
+        self._cached = self._roomy and any(_cached(amounts) for _, amounts in (*rows, ("", total)))
         self._flagged = any(uncertain(amounts) for _, amounts in (*rows, ("", total)))
-        right = ["cost", "share", "calls", "input", "output"]
-        columns = [heading, "cost", "share", "", "calls", "input", "output"]
-        if self._cached:
-            right.append("cached")
-            columns.append("cached")
-        if self._flagged:
-            columns.append("of these")
-        self.table: Table = table(columns, title=title, right=right)
+        columns = [heading, "cost", "share"]
+        columns += ["", "calls", "input", "output"] if self._roomy else ["calls"]
+        columns += ["cached"] * self._cached + ["of these"] * self._flagged
+        self.table: Table = table(columns, right=("cost", "share", "calls", *TOKEN_COLUMNS))
         for key, amounts in rows:
             self._add(key or NO_KEY, amounts)
 
@@ -63,15 +66,13 @@ class SpendTable:
 
     def _add(self, key: str, amounts: Amounts, *, bold: bool = False) -> None:
         whole = self._total.cost_pico_usd
-        values = [
-            key,
-            self._money.show(amounts.cost_pico_usd),
-            share(amounts.cost_pico_usd, whole),
-            "" if bold else bar(amounts.cost_pico_usd, whole),
-            count(amounts.calls),
-            short_count(amounts.input_tokens),
-            short_count(amounts.output_tokens),
-        ]
+        values = [key, show_cost(amounts, self._money), share(amounts.cost_pico_usd, whole)]
+        if self._roomy:
+            values.append("" if bold else bar(amounts.cost_pico_usd, whole))
+        values.append(count(amounts.calls))
+        if self._roomy:
+            values.append(short_count(amounts.input_tokens))
+            values.append(short_count(amounts.output_tokens))
         if self._cached:
             values.append(short_count(_cached(amounts)))
         if self._flagged:
@@ -95,8 +96,8 @@ def notes(amounts: Amounts, estimated_usd: str) -> list[str]:
     if amounts.unpriced_calls:
         lines.append(
             f"{quantity(amounts.unpriced_calls, 'call')} unpriced: counted, and not in the cost. "
-            "`ledgerock prices show MODEL` says why; add a price (--prices) or a profile "
-            "(--registry), then run `ledgerock rebook`"
+            "`ledgerock prices show MODEL` says why; add its price or its profile, then run "
+            "`ledgerock rebook --prices FILE --registry FILE`"
         )
     if amounts.unmetered_calls:
         lines.append(
@@ -108,6 +109,13 @@ def notes(amounts: Amounts, estimated_usd: str) -> list[str]:
             f"{quantity(amounts.failed_calls, 'call')} failed: nothing was billed for them"
         )
     return lines
+
+
+def show_cost(amounts: Amounts, money: MoneyColumn) -> str:
+    """Return the cost of some calls; where nothing is known of it, it is not shown as zero."""
+    if 0 < amounts.calls == amounts.unpriced_calls + amounts.unmetered_calls:
+        return "unknown"
+    return money.show(amounts.cost_pico_usd)
 
 
 def _cached(amounts: Amounts) -> int:

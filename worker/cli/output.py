@@ -52,12 +52,11 @@ def _console(*, stderr: bool) -> Console:
     )
 
 
-def table(columns: Sequence[str], *, title: str | None = None, right: Sequence[str] = ()) -> Table:
+def table(columns: Sequence[str], *, right: Sequence[str] = ()) -> Table:
     """Return an empty table: ruled on a terminal, plain elsewhere.
 
     Args:
         columns: Headings.
-        title: A line above it.
         right: Headings of the columns that are aligned right and never folded.
     """
     from rich import box
@@ -65,9 +64,6 @@ def table(columns: Sequence[str], *, title: str | None = None, right: Sequence[s
 
     on_terminal = sys.stdout.isatty() and _speaks_unicode()
     result = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
         header_style="bold" if on_terminal else "",
         box=box.SIMPLE_HEAD if on_terminal else None,
         pad_edge=False,

@@ -20,6 +20,7 @@ from worker.core.pricing import (
 from worker.core.report import iso_time
 
 SUGGESTIONS_MAX: Final = 5
+GUARDRAIL: Final = "guardrail_"
 TOKENS_PER_PRICE: Final = 1_000_000
 
 
@@ -159,7 +160,11 @@ def print_answer(answer: dict[str, Any]) -> None:
             out.print("add rates of your own in a CSV file: --prices FILE")
         return
     columns = table(("unit", "USD", "per", "valid", "confidence", "source"), right=("USD", "per"))
-    for rate in answer["rates"]:
+    beside = answer["model"] != GUARDRAIL_MODEL
+    rates = [
+        rate for rate in answer["rates"] if not (beside and rate["unit"].startswith(GUARDRAIL))
+    ]
+    for rate in rates:
         unit = rate["unit"]
         if rate["above_input_tokens"]:
             unit += f" above {rate['above_input_tokens']:,} tokens of context"
@@ -176,8 +181,12 @@ def print_answer(answer: dict[str, Any]) -> None:
         )
     out.print()
     out.print(columns)
-    remarks = [rate["assumed"] and f"assumed: {rate['assumed']}" for rate in answer["rates"]]
-    remarks += [rate["note"] and f"{rate['unit']}: {rate['note']}" for rate in answer["rates"]]
+    remarks = [rate["assumed"] and f"assumed: {rate['assumed']}" for rate in rates]
+    remarks += [rate["note"] and f"{rate['unit']}: {rate['note']}" for rate in rates]
+    if len(rates) < len(answer["rates"]):
+        remarks.append(
+            f"guardrails are billed beside it: `ledgerock prices show {GUARDRAIL_MODEL}`"
+        )
     for remark in dict.fromkeys(remark for remark in remarks if remark):
         out.print(f"* {printable(remark)}")
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.books import Change, RebookResult
+from worker.cli.group import say
 from worker.cli.options import (
     JsonOption,
     LedgerOption,
@@ -54,6 +55,11 @@ def rebook(
         print_json(_document(result, basis, dry_run=dry_run))
     else:
         _print(result, dry_run=dry_run)
+        if settings.registry is None and _changes_hands(result):
+            say(
+                "no --registry was given, so calls that agents, applications or sessions paid for "
+                "are the caller's own; with one: `ledgerock rebook --registry FILE`"
+            )
 
 
 async def _rebook(
@@ -78,6 +84,11 @@ async def _rebook(
 def sorted_changes(changes: Mapping[str, Change]) -> list[tuple[str, Change]]:
     """Return changes by key, the largest move of cost first."""
     return sorted(changes.items(), key=lambda item: (-abs(_moved(item[1])), item[0]))
+
+
+def _changes_hands(result: RebookResult) -> bool:
+    """Whether any principal has more or fewer calls than before."""
+    return any(change.before.calls != change.after.calls for change in result.by_principal.values())
 
 
 def _moved(change: Change) -> int:
@@ -130,11 +141,13 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
 
 
 def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
-    from worker.cli.figures import NO_KEY, uncertain
+    from worker.cli.figures import NO_KEY, show_cost, uncertain
     from worker.cli.money import MoneyColumn
     from worker.cli.output import cells, console, count, table
 
-    ordered = sorted_changes(changes)
+    ordered = [item for item in sorted_changes(changes) if item[1].before != item[1].after]
+    if not ordered:
+        return
     money = MoneyColumn(
         amounts.cost_pico_usd for _, change in ordered for amounts in (change.before, change.after)
     )
@@ -145,9 +158,9 @@ def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
             *cells(
                 key or NO_KEY,
                 count(change.before.calls),
-                money.show(change.before.cost_pico_usd),
+                show_cost(change.before, money),
                 count(change.after.calls),
-                money.show(change.after.cost_pico_usd),
+                show_cost(change.after, money),
                 uncertain(change.after),
             )
         )

@@ -42,7 +42,7 @@ def replay(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Files and folders of invocation logs and CloudTrail files, any mix, any order.",
         ),
     ],
@@ -162,7 +162,7 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
         lines.append(_quarantined(done.quarantined, settings, dry_run=dry_run))
     if dry_run:
         lines.append("nothing was booked; run it again without --dry-run")
-    elif done.recorded or done.upgraded:
+    elif settings.ledger_file is not None and (done.recorded or done.upgraded):
         option = _option("--ledger", settings.ledger, LEDGER_DEFAULT)
         lines.append(f"next: `ledgerock report{option}`, `ledgerock report --by day{option}`")
     if lines:
@@ -181,7 +181,7 @@ def _print_top(heading: str, amounts_by_key: Mapping[str, Amounts], total: Amoun
     out = console()
     shown = rows[:TOP_ROWS]
     out.print()
-    out.print(SpendTable(heading, shown, total).table)
+    out.print(SpendTable(heading, shown, total, out.width).table)
     if len(rows) > len(shown):
         out.print(f"and {len(rows) - len(shown):,} more; `ledgerock report --by {heading}`")
 

@@ -122,8 +122,9 @@ def _print_table(result: Report, settings: Settings) -> None:
     rows = [(row.key, row.amounts) for row in result.rows]
     order = "" if result.by in IN_TIME_ORDER else ", most expensive first"
     title = f"Amazon Bedrock spend by {result.by}{period}{order}"
-    spend = SpendTable(result.by, rows, result.total, title=title)
+    spend = SpendTable(result.by, rows, result.total, out.width)
     spend.add_total()
+    out.print(title, style="bold")
     out.print(spend.table)
     out.print()
     for line in notes(result.total, show_usd(result.total.estimated_pico_usd)):
