@@ -183,11 +183,13 @@ def model_aliases(models: set[str], decisions: Decisions) -> dict[str, list[str]
     taken = models | set(decisions.aliases)
     forms: dict[str, set[str]] = defaultdict(set)
     for model in models:
-        for form in _version_forms(model):
+        # A later revision (`:1`) makes the unrevised form ambiguous, but is not meant by it.
+        for form in _version_forms(re.sub(r":[1-9][0-9]*$", ":0", model)):
             forms[form].add(model)
     for form, owners in forms.items():
-        if form not in taken and len(owners) == 1:
-            aliases[next(iter(owners))].add(form)
+        owner = min(owners)
+        if form not in taken and len(owners) == 1 and not re.search(r":[1-9][0-9]*$", owner):
+            aliases[owner].add(form)
     return {model: sorted(names) for model, names in aliases.items()}
 
 

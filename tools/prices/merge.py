@@ -74,6 +74,7 @@ def merge(model: str, listings: list[Listing]) -> list[Row]:
     if model == GUARDRAIL:
         rows = [replace(row, routing=ANY) for row in rows]
     rows = [_note_flat_reference(row, listings) for row in rows]
+    rows = _note_tier_rounding(rows)
     return _collapse_routing(_confirm_by_ratio(rows))
 
 
@@ -89,6 +90,28 @@ def _note_flat_reference(row: Row, listings: list[Listing]) -> Row:
     )
     note = "genai-prices lists one rate for every context length; litellm's bracket is taken"
     return replace(row, notes=(*row.notes, note)) if flat else row
+
+
+def _note_tier_rounding(rows: list[Row]) -> list[Row]:
+    """Say where a tier is listed at another multiple of standard than the published one."""
+    standard = {
+        (row.routing, row.region, row.unit, row.above): row.usd
+        for row in rows
+        if row.tier == "standard" and row.until is None
+    }
+    noted = []
+    for row in rows:
+        ratio = TIER_RATIOS.get(row.tier)
+        base = standard.get((row.routing, row.region, row.unit, row.above))
+        if ratio and base and row.usd != base * ratio:
+            note = (
+                f"deviates from {ratio} x standard ({_mtok(base * ratio, row.unit)}):"
+                " the price that is listed, rounded, is taken"
+            )
+            noted.append(replace(row, notes=(*row.notes, note)))
+        else:
+            noted.append(row)
+    return noted
 
 
 def _slot_order(item: tuple[Slot, list[Listing]]) -> tuple[bool, str, int, str]:
