@@ -177,7 +177,9 @@ class _Inflation:
             try:
                 block = self.engine.decompress(pending, self.limits.block_bytes)
             except _IsalError as error:
-                yield from self._rescue()
+                for block in self._rescue():
+                    self.produced_bytes += len(block)
+                    yield block
                 yield self._fault(f"damage ({error})")
                 return
             if block:

@@ -43,6 +43,12 @@ class Limits:
         for name in self.__slots__:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.block_bytes > self.line_bytes_max:
+            # Lines inside one block are not measured: they cannot be longer than the block.
+            raise ValueError(
+                f"block_bytes must be at most line_bytes_max ({self.line_bytes_max}), "
+                f"not {self.block_bytes}"
+            )
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -61,6 +61,9 @@ class LineAssembler:
         idle = self._document is None and self._long_document is None
         line_number = first_line
         for line in lines:
+            if not line:
+                line_number += 1
+                continue
             if idle:
                 outcome = try_decode(line)
                 if outcome.__class__ is Observation:

@@ -13,7 +13,7 @@ import msgspec
 
 from worker.core.decoders.envelopes import excerpt, malformed
 from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
-from worker.core.decoders.scan import ContainerScanner, scalar_end, skip_blank
+from worker.core.decoders.scan import DEPTH_MAX, ContainerScanner, scalar_end, skip_blank
 from worker.core.decoders.values import Values
 from worker.core.results import Outcome, Position
 
@@ -112,6 +112,9 @@ class LongLine:
         if state in (_State.PASSING_VALUE, _State.PASSING_RECORD, _State.AFTER_RECORDS):
             closed, end = self._scanner.feed(self._buffer, self._start)
             self._move(end)
+            if self._scanner.depth > DEPTH_MAX:
+                self._state = _State.PASSING_LINE
+                return True
             if closed:
                 passed_record = state is _State.PASSING_RECORD
                 self._state = _State.BETWEEN_RECORDS if passed_record else _State.BETWEEN
@@ -171,6 +174,9 @@ class LongLine:
             return True
         closed, end = self._scanner.feed(self._buffer, self._reached)
         self._reached = end
+        if self._scanner.depth > DEPTH_MAX:
+            self._state = _State.REFUSING_LINE
+            return True
         if end - self._start > self._bytes_max:
             self._too_long(outcomes, closed=closed)
             return True

@@ -41,6 +41,9 @@ class LineReader:
 
     def _feed_lines(self, block: bytes, outcomes: list[Outcome]) -> bytes:
         """Take a block up to its end, or up to a long line; return what is left."""
+        if not self._held_bytes and not block.strip(b"\n"):
+            self.line += len(block)
+            return b""
         lines = block.split(b"\n")
         if self._held_bytes + len(lines[0]) > self._values.limits.line_bytes_max:
             self._assembler.finish(outcomes)

@@ -22,6 +22,9 @@ _SCALAR: Final = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^,\]\[{}" \t\r\n]
 WHOLE_ARRAY_BYTES_MAX: Final = 1024 * 1024
 """Arrays up to this size are split by msgspec at once, larger ones element by element."""
 
+DEPTH_MAX: Final = 1_000
+"""Brackets open at once; scanning stops beyond it, as decoders refuse such values anyway."""
+
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -49,7 +52,8 @@ class ContainerScanner:
         Returns:
             Whether a bracket was closed that brought the depth down to `stop_depth`, and the
             index after it; else False and the index from which to go on once more bytes are
-            appended (the end, or a lone backslash at the end).
+            appended (the end, or a lone backslash at the end). It may stop early, with
+            `depth` above `DEPTH_MAX`.
         """
         length = len(buffer)
         position = start
@@ -69,6 +73,8 @@ class ContainerScanner:
                 self.in_string = True
             elif byte in _OPENING:
                 self.depth += 1
+                if self.depth > DEPTH_MAX:
+                    return False, position
             else:
                 self.depth -= 1
                 if self.depth <= stop_depth:
@@ -115,7 +121,7 @@ def array_elements(raw: msgspec.Raw) -> Iterator[msgspec.Raw | bytes]:
         else:
             end = _end(_SCALAR, buffer, start)
         if end <= start:
-            return
+            raise msgspec.ValidationError("an element that is nested too deeply")
         yield buffer[start:end]
         position = skip_blank(buffer, end) + 1
         if buffer[position - 1] in _CLOSING:

@@ -35,7 +35,8 @@ class _Stream:
         self.source = source
         self.reader = LineReader(values, Position(source), 0)
         self.bytes_read = 0
-        self.records_left = values.limits.object_records_max
+        self.records_max = values.limits.object_records_max
+        self.records_left = self.records_max
 
     def block(self, outcomes: list[Outcome]) -> Block:
         return Block(outcomes, self.reader.line, self.bytes_read)
@@ -56,7 +57,9 @@ class _Stream:
         self.records_left -= len(outcomes)
         if self.records_left < 0:
             del outcomes[self.records_left :]
-            return Fault(expected="fewer records in one object", found=found)
+            return Fault(
+                expected=f"at most {self.records_max:,} records in one object", found=found
+            )
         return None
 
     def refusal(self, fault: Fault) -> Malformed:
