@@ -27,9 +27,7 @@ def make_poster(settings: Settings) -> Poster:
     Raises:
         ConfigurationError: A file is missing or malformed.
     """
-    registry = (
-        EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
-    )
+    registry = EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
     return Poster(load_catalogue(settings.prices), registry)
 
 

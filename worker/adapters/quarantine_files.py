@@ -109,7 +109,9 @@ class FileQuarantine:
         """Return one item by its id or an unambiguous beginning of it."""
         found = [path for path in self._files() if path.stem.startswith(item_id)]
         if len(found) > 1:
-            message = f"{item_id}: {len(found)} quarantined records begin like this; give more digits"
+            message = (
+                f"{item_id}: {len(found)} quarantined records begin like this; give more digits"
+            )
             raise ConfigurationError(message)
         return _read(found[0]) if found else None
 

@@ -304,11 +304,18 @@ def _principal(entry: _PrincipalEntry, place: _Place) -> PrincipalFact:
         kinds = ", ".join(_PRINCIPAL_KINDS)
         place.fail("match", f'a principal such as "user/111122223333/alice", of kind {kinds}, or *')
     return PrincipalFact(
-        match=entry.match,
+        match=_as_encoded(entry.match),
         team=_text(entry.team, "team", place),
         tags=_tags(entry.tags, place),
         period=_period(entry.effective_from, entry.effective_to, place),
     )
+
+
+def _as_encoded(match: str) -> str:
+    """Let people write `alice@example.com` where keys hold `alice%40example.com`."""
+    for character in "@+=,":
+        match = match.replace(character, f"%{ord(character):02X}")
+    return match
 
 
 def _application(entry: _ApplicationEntry, place: _Place) -> ApplicationProfile:

@@ -32,7 +32,7 @@ def account_id(index: int) -> str:
 
 def segment(text: str) -> str:
     """Percent-encode one segment of an identity; what IAM names may hold stands for itself."""
-    return quote(text, safe="@+=,")
+    return quote(text, safe="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -243,3 +243,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_what_is_found_is_cut_short_in_messages() -> None:
     assert len(message_of(PRINCIPAL.replace("research", "x" * 5_000))) < 400
+
+
+@pytest.mark.parametrize("match", ["session/1/R/ana@example.com", "session/1/R/ana%40example.com"])
+def test_a_person_may_be_written_as_people_write_them(match: str) -> None:
+    registry = parse_registry(f'[[principals]]\nmatch = "{match}"\nteam = "x"\n'.encode(), "r.toml")
+    assert registry.team_of("session/1/R/ana%40example.com", "", 0) == "x"

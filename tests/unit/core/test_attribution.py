@@ -45,14 +45,14 @@ def who(facts: Facts, registry: Registry = EMPTY_REGISTRY, at_ms: int = 0) -> At
     [
         (f"iam::{A}:user/alice", f"user/{A}/alice"),
         (f"iam::{A}:user/division/team/alice", f"user/{A}/alice"),
-        (f"iam::{A}:user/a.b_c-d@e+f=g,h", f"user/{A}/a.b_c-d@e+f=g,h"),
+        (f"iam::{A}:user/a.b_c-d@e+f=g,h", f"user/{A}/a.b_c-d%40e%2Bf%3Dg%2Ch"),
         (f"iam::{A}:root", f"root/{A}"),
         (f"iam::{A}:role/Gate", f"role/{A}/Gate"),
         (f"iam::{A}:role/some/path/Gate", f"role/{A}/Gate"),
         (f"sts::{A}:assumed-role/Gate/alice", f"role/{A}/Gate"),
         (f"sts::{A}:assumed-role/Gate", f"role/{A}/Gate"),
         (f"sts::{A}:federated-user/bob", f"federated/{A}/bob"),
-        (f"sts::{A}:assumed-role/{SSO}/alice@example.com", f"session/{A}/{SSO}/alice@example.com"),
+        (f"sts::{A}:assumed-role/{SSO}/alice@example.com", f"session/{A}/{SSO}/alice%40example.com"),
         (f"iam::{A}:role/aws-reserved/sso.amazonaws.com/{SSO}", f"role/{A}/{SSO}"),
         (f"sts::{B}:assumed-role/Gate/alice", f"role/{B}/Gate"),
         (f"iam::{B}:user/alice", f"user/{B}/alice"),
@@ -151,7 +151,7 @@ def test_a_session_name_decides_nothing_by_itself(session: str) -> None:
 @pytest.mark.parametrize(
     "session,segment",
     [
-        ("alice@example.com", "alice@example.com"),
+        ("alice@example.com", "alice%40example.com"),
         ("a/b", "a%2Fb"),
         ("../root", "..%2Froot"),
         ("100%", "100%25"),
@@ -172,7 +172,7 @@ def test_a_role_that_only_looks_like_identity_centers_is_a_role() -> None:
     arn = f"arn:aws:sts::{A}:assumed-role/{SSO}/ceo@example.com"
     genuine = f"arn:aws:iam::{A}:role/aws-reserved/sso.amazonaws.com/eu-west-1/{SSO}"
     forged = f"arn:aws:iam::{A}:role/{SSO}"
-    assert who(call(arn, issuer_arn=genuine)).identity == f"session/{A}/{SSO}/ceo@example.com"
+    assert who(call(arn, issuer_arn=genuine)).identity == f"session/{A}/{SSO}/ceo%40example.com"
     found = who(call(arn, issuer_arn=forged))
     assert found.identity == f"role/{A}/{SSO}"
     assert "named like one of Identity Center" in found.reason
