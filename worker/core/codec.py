@@ -66,7 +66,8 @@ def encode_request_id(request_id: str) -> bytes:
             raw = bytes.fromhex(digits)
         except ValueError:
             raw = b""
-        if raw.hex() == digits:
+        # An id with more dashes has fewer digits, and would share its form with other ids.
+        if len(raw) == UUID_BYTES and raw.hex() == digits:
             return b"u" + raw
     return b"t" + request_id.encode("utf-8", "surrogatepass") + b"\xff"
 
@@ -89,6 +90,7 @@ def decode_key(stored: bytes) -> str:
 
 
 UUID_LENGTH: Final = 36
+UUID_BYTES: Final = 16
 ACCOUNT_DIGITS: Final = 12
 _ACCOUNT_BYTES: Final = 5
 
@@ -208,29 +210,22 @@ class Bodies:
 
     def amounts(self, body: bytes) -> tuple[int, Amounts]:
         """Return the leaf id of a body and what its call adds there, without decoding the rest."""
-        fields = _decode_body(body)
-        status, cost = _STATUS_BY_CODE[fields[16]], int(fields[15])
-        estimated = status is Status.ESTIMATED
-        return fields[2], Amounts(
-            calls=1,
-            cost_pico_usd=cost,
-            input_tokens=fields[8] or 0,
-            output_tokens=fields[9] or 0,
-            cache_read_tokens=fields[10],
-            cache_write_5m_tokens=fields[11],
-            cache_write_1h_tokens=fields[12],
-            estimated_pico_usd=cost if estimated else 0,
-            estimated_calls=int(estimated),
-            unpriced_calls=int(status is Status.UNPRICED),
-            unmetered_calls=int(status is Status.UNMETERED),
-            failed_calls=int(status is Status.FAILED),
-        )
+        try:
+            return _amounts_in(_decode_body(body))
+        except (msgspec.MsgspecError, IndexError, KeyError, TypeError, ValueError) as error:
+            message = f"an entry's stored body cannot be read ({error})"
+            raise LedgerCorruptError(message) from error
 
     def leaf(self, leaf_id: int) -> Leaf:
         """Return the leaf behind an id."""
         leaf = self._leaves.get(leaf_id)
         if leaf is None:
-            leaf = _decode_leaf(self._content(leaf_id, b"L"))
+            content = self._content(leaf_id, b"L")
+            try:
+                leaf = _decode_leaf(content)
+            except msgspec.MsgspecError as error:
+                message = f"interned value {leaf_id} (L) cannot be read ({error})"
+                raise LedgerCorruptError(message) from error
             _remember(self._leaves, leaf_id, leaf)
         return leaf
 
@@ -254,6 +249,25 @@ class Bodies:
             message = f"interned value {value_id} ({kind.decode()}) is missing from the ledger"
             raise LedgerCorruptError(message)
         return encoded[1:]
+
+
+def _amounts_in(fields: list[Any]) -> tuple[int, Amounts]:
+    status, cost = _STATUS_BY_CODE[fields[16]], int(fields[15])
+    estimated = status is Status.ESTIMATED
+    return fields[2], Amounts(
+        calls=1,
+        cost_pico_usd=cost,
+        input_tokens=fields[8] or 0,
+        output_tokens=fields[9] or 0,
+        cache_read_tokens=fields[10],
+        cache_write_5m_tokens=fields[11],
+        cache_write_1h_tokens=fields[12],
+        estimated_pico_usd=cost if estimated else 0,
+        estimated_calls=int(estimated),
+        unpriced_calls=int(status is Status.UNPRICED),
+        unmetered_calls=int(status is Status.UNMETERED),
+        failed_calls=int(status is Status.FAILED),
+    )
 
 
 INTERN_CACHE_MAX: Final = 50_000
