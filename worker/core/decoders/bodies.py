@@ -137,6 +137,8 @@ _decode_request: Final = msgspec.json.Decoder(_Request).decode
 _decode_tier: Final = msgspec.json.Decoder(str | _Tier | None).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _NO_REQUEST: Final = _Request()
+_QUOTE: Final = ord('"')
+_BRACKET: Final = ord("[")
 
 
 def itemise(
@@ -170,15 +172,23 @@ def itemise(
 
 def _unwrapped(body: msgspec.Raw) -> bytes | msgspec.Raw:
     """A body that is a JSON text holds the body proper."""
+    if not _starts_with(body, _QUOTE):
+        return body
     text = attempt(_decode_text, body)
     return body if text is None else text.encode("utf-8", "replace")
 
 
+def _starts_with(body: bytes | msgspec.Raw, byte: int) -> bool:
+    # Trying a wrong type and catching the error would take longer than reading a small body.
+    return len(body) > 0 and memoryview(body)[0] == byte
+
+
 def _parts(body: bytes | msgspec.Raw) -> list[_Part]:
     """The output body as parts: itself, or the chunks of a stream."""
-    single = attempt(_decode_part, body)
-    if single is not None:
-        return [single]
+    if not _starts_with(body, _BRACKET):
+        single = attempt(_decode_part, body)
+        if single is not None:
+            return [single]
     chunks = attempt(_decode_chunks, body)
     if chunks is not None:
         return [chunk for chunk in chunks if isinstance(chunk, _Part)]
@@ -189,34 +199,46 @@ def _parts(body: bytes | msgspec.Raw) -> list[_Part]:
 
 
 def _read_part(found: _Found, part: _Part) -> None:
-    usage = found.usage
+    # A stream has hundreds of chunks of mere content: every step first asks whether it must.
+    if part.message or part.delta or part.response or part.metadata:
+        _read_nested(found, part)
+    if part.usage:
+        found.usage.absorb(read_usage(part.usage))
+    if part.metrics:
+        found.metrics.absorb(read_metrics(part.metrics))
+    if part.meta:
+        _read_meta(found, part.meta)
+    _read_flat_counts(found.usage, part)
+    if part.service_tier or part.service_tier_camel:
+        tier = _tier(part.service_tier_camel, part.service_tier)
+        found.service_tier = tier or found.service_tier
+    _read_units(found, part)
+
+
+def _read_nested(found: _Found, part: _Part) -> None:
     if part.message:
         # Claude's `message_start`: its output count is provisional (1 to 8), so only a later
         # `message_delta` may say how much was written.
         started = _read_inner(found, part.message)
         started.output_tokens = None
-        usage.absorb(started)
-    for nested in (part.delta, part.response, part.metadata):
+        found.usage.absorb(started)
+    if part.delta and b'"usage"' in bytes(part.delta):
+        found.usage.absorb(_read_inner(found, part.delta))
+    for nested in (part.response, part.metadata):
         if nested:
-            usage.absorb(_read_inner(found, nested))
-    if part.usage:
-        usage.absorb(read_usage(part.usage))
-    if part.metrics:
-        found.metrics.absorb(read_metrics(part.metrics))
-    if part.meta:
-        _read_meta(found, part.meta)
-    _read_flat_counts(usage, part)
-    found.service_tier = _tier(part.service_tier_camel, part.service_tier) or found.service_tier
-    _read_units(found, part)
+            found.usage.absorb(_read_inner(found, nested))
 
 
 def _read_units(found: _Found, part: _Part) -> None:
     if part.results:
         found.results = body_units.count_items(part.results)
-    for pictures in (part.images, part.artifacts):
-        found.images = _sum(found.images, body_units.count_items(pictures))
-    for trace in (part.trace, part.model_trace):
-        body_units.add_guardrail_units(found.units, trace)
+    if part.images or part.artifacts:
+        for pictures in (part.images, part.artifacts):
+            found.images = _sum(found.images, body_units.count_items(pictures))
+    if part.trace:
+        body_units.add_guardrail_units(found.units, part.trace)
+    if part.model_trace:
+        body_units.add_guardrail_units(found.units, part.model_trace)
     if part.assessment:
         body_units.add_assessment_units(found.units, part.assessment)
     if part.action and bytes(part.action) == INTERVENED:
@@ -231,7 +253,9 @@ def _read_inner(found: _Found, raw: msgspec.Raw) -> Usage:
         _read_meta(found, inner.meta)
     if inner.trace:
         body_units.add_guardrail_units(found.units, inner.trace)
-    found.service_tier = _tier(inner.service_tier_camel, inner.service_tier) or found.service_tier
+    if inner.service_tier or inner.service_tier_camel:
+        tier = _tier(inner.service_tier_camel, inner.service_tier)
+        found.service_tier = tier or found.service_tier
     return read_usage(inner.usage)
 
 
@@ -290,9 +314,10 @@ def _finish_units(found: _Found, envelope: Envelope, request: _Request) -> None:
     elif "rerank" in envelope.model_id.lower() and (request.documents or found.results is not None):
         documents = body_units.count_items(request.documents)
         units[body_units.SEARCH_UNITS] = body_units.search_units(documents or found.results)
-    seconds = body_units.video_seconds(envelope.video_duration_seconds)
-    if seconds is not None:
-        units[body_units.VIDEO_SECONDS] = seconds
+    if envelope.video_duration_seconds:
+        seconds = body_units.video_seconds(envelope.video_duration_seconds)
+        if seconds is not None:
+            units[body_units.VIDEO_SECONDS] = seconds
     for unit, count in units.items():
         units[unit] = min(count, QUANTITY_MAX)
 

@@ -48,24 +48,22 @@ class Usage(msgspec.Struct, gc=False):
         """
         if later.output_tokens is not None:
             self.output_tokens = later.output_tokens
-        for name in _STEADY:
-            value = getattr(later, name)
-            if value is not None and (value or getattr(self, name) is None):
-                setattr(self, name, value)
+        # A zero gives way (`or`), but is kept where nothing was known.
+        self.input_tokens = later.input_tokens or _either(self.input_tokens, later.input_tokens)
+        if later.cache_read_tokens is not None:
+            self.cache_read_tokens = later.cache_read_tokens or self.cache_read_tokens or 0
+        if later.cache_write_tokens is not None:
+            self.cache_write_tokens = later.cache_write_tokens or self.cache_write_tokens or 0
+        if later.cache_write_5m_tokens or later.cache_write_1h_tokens:
+            self.cache_write_5m_tokens = later.cache_write_5m_tokens
+            self.cache_write_1h_tokens = later.cache_write_1h_tokens
+        self.inclusive_input_tokens = later.inclusive_input_tokens or self.inclusive_input_tokens
 
     def is_empty(self) -> bool:
         """Whether nothing at all is known."""
         return self == _EMPTY
 
 
-_STEADY: Final = (
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "inclusive_input_tokens",
-)
 _EMPTY: Final = Usage()
 
 
@@ -94,31 +92,34 @@ class BilledUnits(msgspec.Struct, gc=False):
     images: Quantity | None = None
 
 
-class _ConverseBlock(msgspec.Struct, gc=False, rename="camel"):
-    """Converse and Nova. AWS documentation: "TokenUsage", "CacheDetail"."""
+class _Block(msgspec.Struct, gc=False):
+    """A usage block. The names of the families do not clash, so one decode reads any of them.
 
-    input_tokens: Quantity | None = None
-    output_tokens: Quantity | None = None
-    cache_read_input_tokens: Quantity | None = None
-    cache_read_input_token_count: Quantity | None = None
-    cache_write_input_tokens: Quantity | None = None
-    cache_write_input_token_count: Quantity | None = None
-    cache_details: list[_CacheDetail | None] | None = None
-
-
-class _NativeBlock(msgspec.Struct, gc=False):
-    """Claude, OpenAI (Chat Completions and Responses) and what follows them, and Cohere."""
+    In this order: Claude, OpenAI (Chat Completions and Responses) and those that follow it,
+    Cohere; Converse and Nova (AWS documentation: "TokenUsage", "CacheDetail").
+    """
 
     input_tokens: Quantity | None = None
     output_tokens: Quantity | None = None
     cache_read_input_tokens: Quantity | None = None
     cache_creation_input_tokens: Quantity | None = None
     cache_creation: _CacheCreation | None = None
-    input_tokens_details: _Included | None = None
     prompt_tokens: Quantity | None = None
     completion_tokens: Quantity | None = None
     prompt_tokens_details: _Included | None = None
+    input_tokens_details: _Included | None = None
     billed_units: BilledUnits | None = None
+    input: Quantity | None = msgspec.field(name="inputTokens", default=None)
+    output: Quantity | None = msgspec.field(name="outputTokens", default=None)
+    cache_read: Quantity | None = msgspec.field(name="cacheReadInputTokens", default=None)
+    cache_read_count: Quantity | None = msgspec.field(name="cacheReadInputTokenCount", default=None)
+    cache_write: Quantity | None = msgspec.field(name="cacheWriteInputTokens", default=None)
+    cache_write_count: Quantity | None = msgspec.field(
+        name="cacheWriteInputTokenCount", default=None
+    )
+    cache_details: list[_CacheDetail | None] | None = msgspec.field(
+        name="cacheDetails", default=None
+    )
 
 
 class _Metrics(msgspec.Struct, gc=False, rename="camel"):
@@ -134,8 +135,7 @@ class _TitanResult(msgspec.Struct, gc=False, rename="camel"):
     token_count: Quantity | None = None
 
 
-_decode_converse: Final = msgspec.json.Decoder(_ConverseBlock).decode
-_decode_native: Final = msgspec.json.Decoder(_NativeBlock).decode
+_decode_block: Final = msgspec.json.Decoder(_Block).decode
 _decode_metrics: Final = msgspec.json.Decoder(_Metrics).decode
 _decode_titan: Final = msgspec.json.Decoder(list[_TitanResult]).decode
 _decode_quantity: Final = msgspec.json.Decoder(Quantity | None).decode
@@ -162,15 +162,12 @@ def quantity(raw: msgspec.Raw) -> int | None:
 
 def read_usage(raw: msgspec.Raw) -> Usage:
     """Read a usage block of any family; empty if it is none."""
-    usage = Usage()
-    native = attempt(_decode_native, raw)
-    if native is not None:
-        usage = _from_native(native)
-    if usage.is_empty():
-        converse = attempt(_decode_converse, raw)
-        if converse is not None:
-            usage = _from_converse(converse)
-    return usage
+    block = attempt(_decode_block, raw)
+    if block is None:
+        return Usage()
+    if block.input is not None or block.output is not None:
+        return _from_converse(block)
+    return _from_native(block)
 
 
 def read_metrics(raw: msgspec.Raw) -> Usage:
@@ -193,7 +190,7 @@ def titan_output_tokens(results: msgspec.Raw) -> int | None:
     return min(sum(counts), QUANTITY_MAX) if counts else None
 
 
-def _from_native(block: _NativeBlock) -> Usage:
+def _from_native(block: _Block) -> Usage:
     if block.prompt_tokens is not None or block.completion_tokens is not None:
         return _inclusive(block.prompt_tokens, block.completion_tokens, block.prompt_tokens_details)
     if block.input_tokens_details is not None:
@@ -232,17 +229,17 @@ def _inclusive(total: int | None, output: int | None, included: _Included | None
     )
 
 
-def _from_converse(block: _ConverseBlock) -> Usage:
+def _from_converse(block: _Block) -> Usage:
     usage = Usage(
-        input_tokens=block.input_tokens,
-        output_tokens=block.output_tokens,
-        cache_read_tokens=_first(block.cache_read_input_tokens, block.cache_read_input_token_count),
-        cache_write_tokens=_first(
-            block.cache_write_input_tokens, block.cache_write_input_token_count
-        ),
+        input_tokens=block.input,
+        output_tokens=block.output,
+        cache_read_tokens=_either(block.cache_read, block.cache_read_count),
+        cache_write_tokens=_either(block.cache_write, block.cache_write_count),
     )
+    if block.cache_details is None:
+        return usage
     by_ttl: dict[str | None, int] = {}
-    for detail in block.cache_details or ():
+    for detail in block.cache_details:
         if detail is not None:
             by_ttl[detail.ttl] = by_ttl.get(detail.ttl, 0) + (detail.input_tokens or 0)
     if by_ttl and by_ttl.keys() <= {"5m", "1h"}:
@@ -260,5 +257,5 @@ def _set_split(usage: Usage, write_5m: int | None, write_1h: int | None) -> None
         usage.cache_write_tokens = min(written, QUANTITY_MAX)
 
 
-def _first(preferred: int | None, other: int | None) -> int | None:
+def _either(preferred: int | None, other: int | None) -> int | None:
     return other if preferred is None else preferred
