@@ -48,6 +48,6 @@ cat <<EOF
   ledgerock explain $folder/logs/deliveries/lambda-queue/*.json
   ledgerock prices show us.anthropic.claude-sonnet-4-5-20250929-v1:0
   ledgerock quarantine show --help
-  ledgerock rebook --ledger $ledger --dry-run
+  ledgerock rebook --ledger $ledger --registry $registry --dry-run
   ledgerock replay /path/to/your/own/logs
 EOF
