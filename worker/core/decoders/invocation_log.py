@@ -107,6 +107,9 @@ _NOTHING_OUT: Final = _Output()
 _NO_IDENTITY: Final = _Identity()
 
 
+_FactsKey = tuple[object, ...]
+
+
 class InvocationLogDecoder:
     """Turns records of model invocation logs into observations.
 
@@ -117,9 +120,9 @@ class InvocationLogDecoder:
     __slots__ = ("_facts", "_facts_detailed")
 
     def __init__(self) -> None:
-        self._facts: dict[tuple[object, ...], Facts] = {}
+        self._facts: dict[_FactsKey, Facts] = {}
         # Apart, because metadata can differ in every record and would empty the cache above.
-        self._facts_detailed: dict[tuple[object, ...], Facts] = {}
+        self._facts_detailed: dict[_FactsKey, Facts] = {}
 
     def try_decode(self, raw: bytes | msgspec.Raw) -> Observation | Ignored | Malformed | None:
         """Return what a record says, or None if it is no model invocation log at all.
@@ -143,22 +146,22 @@ class InvocationLogDecoder:
             return None
         try:
             rank, counts, service_tier = _count(record)
+            identity = record.identity
+            facts_key = (
+                record.account_id,
+                record.region,
+                record.model_id,
+                record.operation,
+                identity.arn if identity else None,
+                record.inference_region,
+                rank,
+            )
             if service_tier or record.request_metadata or record.error_code:
-                facts = self._detailed_facts(record, rank, service_tier)
+                facts = self._detailed_facts(record, rank, service_tier, facts_key)
             else:
-                identity = record.identity
-                facts_key = (
-                    record.account_id,
-                    record.region,
-                    record.model_id,
-                    record.operation,
-                    identity.arn if identity else None,
-                    record.inference_region,
-                    rank,
-                )
                 known = self._facts.get(facts_key)
                 if known is None:
-                    known = _facts_of(record, rank, "")
+                    known = _facts_of(record, rank)
                     _remember(self._facts, facts_key, known)
                 facts = known
             # Written out rather than called: next to half a microsecond for the typed decode,
@@ -186,19 +189,19 @@ class InvocationLogDecoder:
             return fields.malformed(raw, outcome.path, outcome.expected, outcome.found)
         return outcome
 
-    def _detailed_facts(self, record: _Record, rank: int, service_tier: str) -> Facts:
-        facts = _facts_of(record, rank, service_tier)
-        facts_key = msgspec.structs.astuple(facts)
+    def _detailed_facts(
+        self, record: _Record, rank: int, service_tier: str, base_key: _FactsKey
+    ) -> Facts:
+        metadata = fields.bounded_metadata(record.request_metadata)
+        facts_key = (*base_key, service_tier, record.error_code, metadata)
         known = self._facts_detailed.get(facts_key)
-        if known is not None:
-            return known
-        _remember(self._facts_detailed, facts_key, facts)
-        return facts
+        if known is None:
+            known = _facts_of(record, rank, service_tier, metadata)
+            _remember(self._facts_detailed, facts_key, known)
+        return known
 
 
-def _remember(
-    cache: dict[tuple[object, ...], Facts], facts_key: tuple[object, ...], facts: Facts
-) -> None:
+def _remember(cache: dict[_FactsKey, Facts], facts_key: _FactsKey, facts: Facts) -> None:
     if len(cache) >= INTERNED_FACTS_MAX:
         cache.clear()
     cache[facts_key] = facts
@@ -251,7 +254,12 @@ def _count(record: _Record) -> tuple[int, Counts, str]:
     return _RANK_METERED, Counts(input_tokens, output_tokens, cache_read or 0, cache_write or 0), ""
 
 
-def _facts_of(record: _Record, rank: int, service_tier: str) -> Facts:
+def _facts_of(
+    record: _Record,
+    rank: int,
+    service_tier: str = "",
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> Facts:
     """Check the descriptive fields and return them with their ranks.
 
     Raises:
@@ -268,7 +276,6 @@ def _facts_of(record: _Record, rank: int, service_tier: str) -> Facts:
     )
     inference_region = fields.cut(record.inference_region, fields.REGION_LENGTH_MAX)
     error_code = fields.cut(record.error_code)
-    metadata = fields.bounded_metadata(record.request_metadata)
     return Facts(
         account=fields.checked_account(record.account_id, "$.accountId"),
         region=region,
