@@ -18,34 +18,33 @@ def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Am
 
 
 def compare(
-    bodies: Iterable[bytes], balances: Iterable[tuple[int, Amounts]], decoder: Bodies
+    bodies: Iterable[bytes], balances: Iterable[tuple[Leaf, Amounts]], decoder: Bodies
 ) -> Verification:
     """Compare balances with the sum of the postings in entry bodies.
 
     Args:
         bodies: Stored bodies of all entries.
-        balances: All balances by leaf id.
-        decoder: Reads both.
+        balances: All balances.
+        decoder: Reads the bodies.
 
     Returns:
         Counts and every difference. A balance of nothing but zeros equals a missing one.
     """
-    expected: dict[int, Amounts] = {}
+    by_leaf_id: dict[int, Amounts] = {}
     entries = 0
     for body in bodies:
         leaf_id, amounts = decoder.amounts(body)
-        expected.setdefault(leaf_id, Amounts()).add(amounts)
+        by_leaf_id.setdefault(leaf_id, Amounts()).add(amounts)
         entries += 1
+    expected = {decoder.leaf(leaf_id): amounts for leaf_id, amounts in by_leaf_id.items()}
     differences = []
     balance_count = 0
-    for leaf_id, balance in balances:
+    for leaf, balance in balances:
         balance_count += 1
-        wanted = expected.pop(leaf_id, None)
+        wanted = expected.pop(leaf, None)
         if (wanted or Amounts()) != balance:
-            differences.append(Difference(decoder.leaf(leaf_id), balance, wanted))
+            differences.append(Difference(leaf, balance, wanted))
     differences += [
-        Difference(decoder.leaf(leaf_id), None, wanted)
-        for leaf_id, wanted in expected.items()
-        if not wanted.is_zero()
+        Difference(leaf, None, wanted) for leaf, wanted in expected.items() if not wanted.is_zero()
     ]
     return Verification(entries, balance_count, tuple(differences))

@@ -6,6 +6,7 @@ It keeps entries in the same compact form as the ledgers on disk (about 200 byte
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from copy import copy
 from typing import Final
 
 from worker.adapters.ledger_reading import compare, sum_by
@@ -69,7 +70,7 @@ class MemoryLedger:
         for rebooking in rebookings:
             before, after = rebooking.before, rebooking.after
             key = encode_key(before.key)
-            if self._entry(key).revision != before.revision:
+            if key not in self._bodies_by_key or self._entry(key).revision != before.revision:
                 continue
             for interned in (after.route.facts, after.route.leaf, after.route.basis):
                 self._interned[interned.id] = interned.encoded
@@ -91,7 +92,7 @@ class MemoryLedger:
         """Return the balances of a range of UTC days."""
         pairs = ((self._decoder.leaf(leaf), amounts) for leaf, amounts in self._balances.items())
         return [
-            (leaf, amounts)
+            (leaf, copy(amounts))
             for leaf, amounts in pairs
             if (first_day is None or leaf.day >= first_day)
             and (last_day is None or leaf.day <= last_day)
@@ -107,7 +108,7 @@ class MemoryLedger:
         """Compare balances with entries."""
         return compare(
             self._bodies_by_key.values(),
-            ((leaf_id, amounts) for leaf_id, amounts in self._balances.items()),
+            ((self._decoder.leaf(leaf), amounts) for leaf, amounts in self._balances.items()),
             self._decoder,
         )
 

@@ -18,10 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from worker.adapters.ledger_reading import compare
+import msgspec
+
+from worker.adapters.ledger_reading import compare, sum_by
 from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
-from worker.core.errors import ConfigurationError, LedgerCorruptError, TransientError
+from worker.core.errors import (
+    ConfigurationError,
+    LedgerCorruptError,
+    LedgerockError,
+    TransientError,
+)
 from worker.core.ledger import AMOUNT_FIELDS, Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
@@ -109,26 +116,37 @@ class SqliteLedger:
         self._path = Path(path)
         self._discard = discard
         # "" is SQLite's name for a temporary file that vanishes when it is closed.
-        name = "" if discard and not self._path.exists() else str(self._path)
+        name = "" if discard and _is_blank(self._path) else str(self._path)
         self._known_interned: set[int] = set()
         try:
             self._connection = sqlite3.connect(
                 name, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
             )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            message = (
-                f"{self._path}: cannot be opened as a ledger ({error}); "
-                "give --ledger sqlite:FILE a ledger's file, or one that does not exist yet"
-            )
-            raise ConfigurationError(message) from error
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unusable(error) from error
+            raise
         self._decoder = Bodies(self._lookup)
+
+    def _unusable(self, error: sqlite3.Error) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._path}: cannot be opened as a ledger ({error}); give --ledger sqlite:FILE "
+            "a ledger's file, or one that does not exist yet in a folder that does"
+        )
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        # One snapshot: another process may be making this ledger just now.
+        run("BEGIN")
         application_id = run("PRAGMA application_id").fetchone()[0]
         version = run("PRAGMA user_version").fetchone()[0]
         empty = not run("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        run("COMMIT")
         if not empty and application_id != APPLICATION_ID:
             message = f"{self._path}: is an SQLite file of something else, not a ledger"
             raise ConfigurationError(message)
@@ -255,6 +273,8 @@ class SqliteLedger:
             interned: dict[int, bytes] = {}
             for item in rebookings:
                 key, route = encode_key(item.before.key), item.after.route
+                if key not in stored:
+                    continue
                 current = self._decoder.entry(item.before.key, stored[key])
                 if current.revision != item.before.revision:
                     continue
@@ -267,6 +287,7 @@ class SqliteLedger:
                 _delta(deltas, route.leaf.id, route.leaf_value).add(
                     amounts_of(current.evidence, item.after.cost_pico_usd, item.after.status)
                 )
+                stored[key] = body
             self._intern(interned)
             self._connection.executemany("UPDATE entry SET body = ? WHERE key = ?", updates)
             self._post((leaf_id, leaf, amounts) for leaf_id, (leaf, amounts) in deltas.items())
@@ -277,18 +298,26 @@ class SqliteLedger:
         self, first_day: int | None = None, last_day: int | None = None
     ) -> list[tuple[Leaf, Amounts]]:
         """Return the balances of a range of UTC days."""
-        return [
-            (self._decoder.leaf(leaf_id), amounts)
-            for leaf_id, amounts in self._read_balances(*_day_range(first_day, last_day))
-        ]
+        return list(self._read_balances(*_day_range(first_day, last_day)))
 
-    def _read_balances(self, where: str, bounds: tuple[int, ...]) -> Iterator[tuple[int, Amounts]]:
-        names = ", ".join(_AMOUNT_COLUMNS)
-        statement = f"SELECT leaf_id, {names} FROM balance{where}"  # noqa: S608 - ours
+    def _read_balances(self, where: str, bounds: tuple[int, ...]) -> Iterator[tuple[Leaf, Amounts]]:
+        """Yield balances as their columns have them, which is what reports are made of."""
+        names = ", ".join(_BALANCE_COLUMNS)
+        statement = f"SELECT {names} FROM balance{where}"  # noqa: S608 - column names are ours
         for row in self._connection.execute(statement, bounds):
-            amounts = _amounts(row[1:])
+            amounts = _amounts(row[len(_DIMENSIONS) :])
             if not amounts.is_zero():
-                yield row[0], amounts
+                yield self._leaf_of_row(row), amounts
+
+    def _leaf_of_row(self, row: Sequence[Any]) -> Leaf:
+        columns = Leaf(*row[1 : len(_DIMENSIONS)])
+        try:
+            leaf = self._decoder.leaf(row[0])
+        except LedgerCorruptError:
+            return columns
+        # Local days are in the interned leaf alone.
+        stated = msgspec.structs.replace(columns, local_days=leaf.local_days)
+        return leaf if stated == leaf else stated
 
     async def totals(
         self, field: str, first_day: int | None = None, last_day: int | None = None
@@ -300,9 +329,11 @@ class SqliteLedger:
         where, bounds = _day_range(first_day, last_day)
         sums = ", ".join(f"sum({name})" for name in _AMOUNT_COLUMNS)
         statement = f"SELECT {field}, {sums} FROM balance{where} GROUP BY {field}"  # noqa: S608
-        totals = {
-            str(row[0]): _amounts(row[1:]) for row in self._connection.execute(statement, bounds)
-        }
+        try:
+            rows = self._connection.execute(statement, bounds).fetchall()
+        except sqlite3.OperationalError:  # a sum beyond 64 bits; Python's integers have no end
+            return sum_by(field, self._read_balances(where, bounds))
+        totals = {str(row[0]): _amounts(row[1:]) for row in rows}
         return {key: amounts for key, amounts in totals.items() if not amounts.is_zero()}
 
     async def verify(self) -> Verification:
@@ -338,6 +369,11 @@ class SqliteLedger:
             self._connection.execute("ROLLBACK")
         self._connection.close()
 
+    def _undo(self, statement: str) -> None:
+        """Roll back; some faults (disk full) make SQLite do so by itself."""
+        if self._connection.in_transaction:
+            self._connection.execute(statement)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One immediate transaction: reads in it are of the state it will change.
@@ -346,6 +382,10 @@ class SqliteLedger:
         """
         run = self._connection.execute
         nested = self._connection.in_transaction
+        if self._discard and not nested:
+            # SQLite gave the outer transaction up (disk full): what follows would be kept.
+            message = f"{self._path}: the dry run cannot go on, its bookings were lost; start again"
+            raise LedgerockError(message)
         begin, end, undo = (
             ("SAVEPOINT step", "RELEASE step", "ROLLBACK TO step")
             if nested
@@ -356,22 +396,30 @@ class SqliteLedger:
             try:
                 yield
             except BaseException:
-                run(undo)
+                self._undo(undo)
                 raise
             try:
                 run(end)
             except sqlite3.Error:
-                run(undo)  # a commit that failed (disk full) leaves its transaction open
+                self._undo(undo)  # a commit that failed (disk full) leaves its transaction open
                 raise
         except sqlite3.OperationalError as error:
             message = f"{self._path}: {error}"
             raise TransientError(message) from error
-        except sqlite3.IntegrityError as error:
+        except (sqlite3.IntegrityError, OverflowError) as error:
             message = (
                 f"{self._path}: {error}; a balance would pass what the ledger can hold exactly; "
                 "nothing of this batch was booked"
             )
             raise LedgerCorruptError(message) from error
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a ledger would have to be made there."""
+    try:
+        return path.stat().st_size == 0 and path.is_file()
+    except OSError:
+        return True
 
 
 def _delta(deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf) -> Amounts:
