@@ -276,3 +276,49 @@ def test_one_strange_chunk_does_not_spoil_the_others() -> None:
 
 def test_a_body_may_be_a_text_holding_json() -> None:
     assert counts(json.dumps([{"usage": {"inputTokens": 3, "outputTokens": 4}}])) == Counts(3, 4)
+
+
+def test_the_metadata_chunk_of_a_converse_stream_is_read_whole() -> None:
+    assessment = {"invocationMetrics": {"usage": {"wordPolicyUnits": 2}}}
+    metadata = {
+        "usage": {"inputTokens": 3, "outputTokens": 4},
+        "serviceTier": {"type": "flex"},
+        "trace": {"guardrail": {"inputAssessment": {"g": assessment}}},
+    }
+    stream = [{"contentBlockDelta": {"delta": {"text": "x"}}}, {"metadata": metadata}]
+    itemised = itemise(envelope(), ABSENT, raw(stream))
+    assert itemised is not None
+    assert itemised.counts == Counts(3, 4, units=(("guardrail_word_units", 2),))
+    assert itemised.service_tier == "flex"
+
+
+def test_a_delta_may_carry_the_usage_at_the_end() -> None:
+    usage = {"billed_units": {"input_tokens": 3, "output_tokens": 4}, "tokens": {}}
+    stream = [
+        {"type": "content-delta", "delta": {"message": {"content": {"text": '"usage"'}}}},
+        {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": usage}},
+    ]
+    assert counts(stream) == Counts(3, 4)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"message": 5},
+        {"metadata": [1]},
+        {"response": "x"},
+        {"meta": {"billed_units": 5}},
+        {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 1.5}},
+        {"amazon-bedrock-invocationMetrics": None},
+        {"amazon-bedrock-guardrailAssessment": 5},
+        {"amazon-bedrock-trace": {"guardrail": {"input": 5}}},
+        {"prompt_token_count": -1},
+        {"serviceTier": []},
+        {"images": {"a": 1}},
+    ],
+)
+def test_a_part_of_an_unexpected_shape_adds_nothing(chunk: Any) -> None:
+    assert itemise(envelope(), ABSENT, raw(chunk)) is None
+    good = {"usage": {"input_tokens": 1, "output_tokens": 2}}
+    assert counts([chunk, good]) == Counts(1, 2)
+    assert counts(chunk | good) == Counts(1, 2)
