@@ -266,7 +266,7 @@ class Dispatcher:
             self._parts(cloudwatch_logs.unwrap_batch(envelope, position), depth, outcomes, None)
         elif (parts := _unwrapped(envelope, position)) is not None:
             self._parts(parts, depth, outcomes, raw)
-        elif len(envelope.event_source) and len(envelope.event_name):
+        elif _is_cloudtrail(envelope):
             outcome = self._cloudtrail.decode(raw)
             self._emit(placed(outcome, position), outcomes)
         elif text_of(envelope.test_event) == "s3:TestEvent":
@@ -326,6 +326,16 @@ def _unwrapped(envelope: Envelope, position: Position) -> Unwrapped | None:
     if len(envelope.topic_type) and len(envelope.topic_message):
         return sns.unwrap_notification(envelope, position)
     return None
+
+
+def _is_cloudtrail(envelope: Envelope) -> bool:
+    """Whether this is a CloudTrail event, rather than a record of some other Lambda trigger."""
+    return bool(
+        len(envelope.event_source)
+        and len(envelope.event_name)
+        and (len(envelope.event_version) or len(envelope.user_identity))
+        and not bytes(envelope.event_source).startswith(b'"aws:')
+    )
 
 
 def _unknown(raw: bytes | msgspec.Raw, position: Position) -> Malformed:

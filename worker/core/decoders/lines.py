@@ -12,7 +12,7 @@ from typing import Final
 from worker.core.decoders.envelopes import excerpt, malformed
 from worker.core.decoders.long_line import RECORDS_START, LongLine
 from worker.core.decoders.scan import skip_blank
-from worker.core.decoders.values import Values
+from worker.core.decoders.values import RecordsBoundError, Values
 from worker.core.evidence import Observation
 from worker.core.results import Outcome, Position
 
@@ -178,6 +178,8 @@ class LineAssembler:
                     value, following = text[start:], len(text)
                 outcomes.append(malformed(position, value, "one JSON value", excerpt(value)))
             count += 1
+            if count > self._values.limits.records_max:
+                raise RecordsBoundError(self._values.limits.records_max)
             start = following
 
     def _rest(

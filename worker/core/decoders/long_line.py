@@ -14,7 +14,7 @@ import msgspec
 from worker.core.decoders.envelopes import excerpt, malformed
 from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
 from worker.core.decoders.scan import DEPTH_MAX, ContainerScanner, scalar_end, skip_blank
-from worker.core.decoders.values import Values
+from worker.core.decoders.values import RecordsBoundError, Values
 from worker.core.results import Outcome, Position
 
 _OPENING: Final = b"{["
@@ -192,6 +192,8 @@ class LongLine:
                 outcomes.append(malformed(self._here(), raw, "JSON", excerpt(raw)))
             self._value_count += 1
             self._state = _State.BETWEEN
+            if len(outcomes) > self._values.limits.records_max:
+                raise RecordsBoundError(self._values.limits.records_max)
         self._move(end)
         return True
 

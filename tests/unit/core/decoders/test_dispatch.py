@@ -111,6 +111,11 @@ def test_what_is_no_call_by_design_is_ignored_with_a_reason(value: object, reaso
     [
         ({"hello": 1, "world": 2}, "a model invocation log", "keys hello, world"),
         ({}, "a model invocation log", "an empty object"),
+        (
+            {"eventSource": "aws:dynamodb", "eventName": "INSERT", "eventVersion": "1.1"},
+            "a model invocation log",
+            "keys eventSource, eventName, eventVersion",
+        ),
         (b"hello", "JSON", "hello"),
         (b"42", "JSON", "42"),
         (b"null", "JSON", "null"),
@@ -282,6 +287,17 @@ def test_too_many_records_are_refused_with_the_bound() -> None:
     assert outcomes[3].expected == "at most 3 records at once"
     lines = b"\n".join(log_line(number) for number in range(5))
     assert isinstance(decode(lines, limits)[-1], Malformed)
+
+
+@pytest.mark.parametrize("value", ["{}", "{a}", "[]"])
+def test_joined_values_without_end_are_refused_with_the_bound(value: str) -> None:
+    for line_bytes_max in (4_000, 1_000_000):
+        limits = Limits(records_max=100, line_bytes_max=line_bytes_max, block_bytes=1_000)
+        outcomes = decode((value * 5_000).encode(), limits)
+        assert 100 <= len(outcomes) <= 103
+        last = outcomes[-1]
+        assert isinstance(last, Malformed)
+        assert last.expected == "at most 100 records at once"
 
 
 def test_a_message_that_inflates_too_far_is_refused() -> None:

@@ -264,6 +264,12 @@ class TestLongLines:
         content = json.dumps(file, indent=2).encode() + b"\n" + ONE + b"\n"
         assert places(read(content, self.LIMITS)) == [*(call(n) for n in range(30)), call(1)]
 
+    def test_a_long_pretty_cloudtrail_file_that_is_cut(self) -> None:
+        file = {"Records": [cloudtrail_event(number) for number in range(30)]}
+        content = json.dumps(file, indent=2).encode()[:-200]
+        outcomes = read(content + b"\n\n", self.LIMITS)
+        assert places(outcomes) == [*(call(n) for n in range(29)), bad(1, "$.Records[29]")]
+
     def test_a_long_cloudtrail_file_that_is_cut(self) -> None:
         file = payload({"Records": [cloudtrail_event(number) for number in range(30)]})
         outcomes = read(file[:-100] + b"\n" + ONE, self.LIMITS)
