@@ -101,6 +101,11 @@ class Digest(msgspec.Struct, gc=False):
     malformed: list[Malformed]
     references: list[ObjectReference]
 
+    @property
+    def quarantined(self) -> int:
+        """Records put aside; several of one call that cannot be posted are kept as one."""
+        return self.records - self.ignored - self.batch.records
+
 
 class Digester:
     """Collects outcomes and folds them.
@@ -237,10 +242,10 @@ class Pipeline:
         Raises:
             TransientError: A passing fault; booking the same records again is safe.
         """
-        committed = await self.ledger.commit(digest.batch, self.poster)
+        # The commit comes last, so that an attempt that fails has told of no bookings.
         if digest.malformed:
             await self.quarantine.put(digest.malformed)
-        return committed
+        return await self.ledger.commit(digest.batch, self.poster)
 
 
 def _processed(receipt: str, outcomes: list[Outcome]) -> Processed:

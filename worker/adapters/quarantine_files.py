@@ -52,6 +52,18 @@ def quarantine_id(record: Malformed) -> str:
     return digest.hexdigest()
 
 
+def ambiguous(item_id: str, count: int) -> ConfigurationError:
+    """Return the error for the beginning of an id that several items share."""
+    return ConfigurationError(
+        f"{item_id}: {count} quarantined records begin like this; give more digits"
+    )
+
+
+def _writable(text: str) -> str:
+    """Return text that JSON can hold: names of files need not be Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class FileQuarantine:
     """A `worker.ports.Quarantine` in a directory.
 
@@ -76,13 +88,13 @@ class FileQuarantine:
             return item_id
         stored = StoredRecord(
             id=item_id,
-            reason=record.reason,
-            source=record.position.source,
+            reason=_writable(record.reason),
+            source=_writable(record.position.source),
             line=record.position.line,
-            path=record.position.path,
-            at=record.path,
-            expected=record.expected,
-            found=record.found,
+            path=_writable(record.position.path),
+            at=_writable(record.path),
+            expected=_writable(record.expected),
+            found=_writable(record.found),
             quarantined_at_ms=self._clock.now_ms(),
             truncated=record.truncated,
             body=base64.b64encode(record.body).decode(),
@@ -109,10 +121,7 @@ class FileQuarantine:
         """Return one item by its id or an unambiguous beginning of it."""
         found = [path for path in self._files() if path.stem.startswith(item_id)]
         if len(found) > 1:
-            message = (
-                f"{item_id}: {len(found)} quarantined records begin like this; give more digits"
-            )
-            raise ConfigurationError(message)
+            raise ambiguous(item_id, len(found))
         return _read(found[0]) if found else None
 
     async def remove(self, item_id: str) -> None:

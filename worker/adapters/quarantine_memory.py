@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from worker.adapters.quarantine_files import quarantine_id
+from worker.adapters.quarantine_files import ambiguous, quarantine_id
 from worker.core.results import Malformed
 from worker.ports import Clock, QuarantinedRecord
 
@@ -38,9 +38,11 @@ class MemoryQuarantine:
             yield self._items[item_id]
 
     async def get(self, item_id: str) -> QuarantinedRecord | None:
-        """Return one item by its id or the beginning of it."""
+        """Return one item by its id or an unambiguous beginning of it."""
         found = [item for key, item in self._items.items() if key.startswith(item_id)]
-        return found[0] if len(found) == 1 else None
+        if len(found) > 1:
+            raise ambiguous(item_id, len(found))
+        return found[0] if found else None
 
     async def remove(self, item_id: str) -> None:
         """Forget an item."""

@@ -7,7 +7,7 @@ slow the ledger is.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import queue
 import signal
 import stat
@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -63,6 +63,7 @@ class FileDecoder:
         """Load prices and registry."""
         self._decoder = Decoder()
         self._digester = Digester(make_poster(settings), window)
+        self._own_files, self._own_folder = _own_paths(settings)
         self._files = 0
         self._bytes = 0
 
@@ -83,14 +84,15 @@ class FileDecoder:
 
     def _outcomes(self, file: LogFile) -> Iterator[list[Outcome]]:
         position = Position(file.path)
-        reason = ignored_object(Path(file.path).as_posix())
+        reason = ignored_object(Path(file.path).as_posix()) or self._own_reason(file)
         if reason is not None:
             self._bytes += file.size_bytes
             yield [Ignored(reason, position)]
             return
         try:
-            if not stat.S_ISREG(Path(file.path).stat().st_mode):
-                yield [Ignored("not a regular file", position)]
+            mode = Path(file.path).stat().st_mode
+            if not stat.S_ISREG(mode):
+                yield [_no_file(Path(file.path), mode, position)]
                 return
             with Path(file.path).open("rb") as stream:
                 blocks = self._decoder.decode_stream(self._read(stream), source=file.path)
@@ -100,10 +102,41 @@ class FileDecoder:
             found = error.strerror or str(error)
             yield [Malformed("$", "a readable file", found, b"", position=position, truncated=True)]
 
+    def _own_reason(self, file: LogFile) -> str | None:
+        """Say so if a file is this replay's own, which may lie in the folder of the logs."""
+        path = _absolute(file.path)
+        if path in self._own_files:
+            return "file of the ledger itself"
+        if self._own_folder and path.startswith(self._own_folder):
+            return "quarantined record of the ledger itself"
+        return None
+
     def _read(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         while chunk := stream.read(READ_BYTES):  # type: ignore[attr-defined]
             self._bytes += len(chunk)
             yield chunk
+
+
+def _own_paths(settings: Settings) -> tuple[frozenset[str], str]:
+    """Return the files of the ledger, and the folder of its quarantine, as absolute paths."""
+    ledger, quarantine = settings.ledger_file, settings.quarantine_directory
+    files = () if ledger is None else ("", "-wal", "-shm", "-journal")
+    folder = "" if quarantine is None else _absolute(f"{quarantine}") + os.sep
+    return frozenset(_absolute(f"{ledger}{suffix}") for suffix in files), folder
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - without following links, which costs a look
+
+
+def _no_file(path: Path, mode: int, position: Position) -> Ignored | Malformed:
+    """Say why something that is no regular file is not read."""
+    if not stat.S_ISDIR(mode):
+        return Ignored("not a regular file", position)
+    if path.is_symlink():
+        return Ignored("link to a folder, not followed: replay that folder itself", position)
+    found = "one that cannot be listed"
+    return Malformed("$", "a readable folder", found, b"", position=position, truncated=True)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -136,13 +169,11 @@ def decode_in_child(
     sender.start()
     try:
         decoder = FileDecoder(settings, window)
-        while (files := tasks.recv()) is not None:
+        while (files := _next_files(tasks)) is not None:
             outbox.put(None)
             for progress in decoder.decode(files):
                 outbox.put(progress)
         outbox.put(decoder.flush())
-    except EOFError:
-        return  # the parent is gone
     except Exception as error:  # noqa: BLE001 - the parent must hear of anything
         outbox.put(Failure(_portable(error), traceback.format_exc()))
     outbox.put(_END)
@@ -152,11 +183,26 @@ def decode_in_child(
 _END: Final = Failure(EOFError("end of work"), "")
 
 
+def _next_files(tasks: Connection) -> list[LogFile] | None:
+    try:
+        files: list[LogFile] | None = tasks.recv()
+    except (EOFError, OSError):
+        _leave_orphaned()
+    return files
+
+
 def _send_all(outbox: queue.Queue[Message], results: Connection) -> None:
-    with contextlib.suppress(BrokenPipeError, OSError):
+    try:
         while (message := outbox.get()) is not _END:
             results.send(message)
         results.close()
+    except OSError:
+        _leave_orphaned()
+
+
+def _leave_orphaned() -> NoReturn:
+    """End this process at once, whatever its threads wait for: the parent is gone."""
+    os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:

@@ -69,7 +69,10 @@ class DistinctKeys:
         parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
         for key in self._keys:
             # The sum of a few bytes spreads both random and counted-up ids.
-            parts[(key[1] + key[-7] + key[len(key) // 2] + key[16 % len(key)]) % PARTITIONS] += (
+            parts[
+                (key[1] + key[-(7 % len(key))] + key[len(key) // 2] + key[16 % len(key)])
+                % PARTITIONS
+            ] += (
                 len(key).to_bytes(_LENGTH_BYTES, "big"),
                 key,
             )

@@ -13,6 +13,8 @@ from worker.core.errors import ConfigurationError
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 CHUNK_FILES: Final = 64
+CHUNK_PATH_CHARACTERS: Final = 8 * 1024
+"""A chunk must fit into a pipe (64 KiB), or two processes could wait for each other."""
 
 
 class LogFile(msgspec.Struct, frozen=True, gc=False):
@@ -48,11 +50,19 @@ def find_files(paths: Sequence[str]) -> Iterator[LogFile]:
 
 
 def _walk(root: Path) -> Iterator[LogFile]:
-    for folder, folders, names in os.walk(root):
+    unreadable: list[str] = []
+    for folder, folders, names in os.walk(
+        root, onerror=lambda error: unreadable.append(str(error.filename))
+    ):
         folders.sort()
-        for name in sorted(names):
+        # Links to folders are not followed, since they can form circles; they are named.
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in sorted([*names, *links]):
             path = Path(folder, name)
             yield LogFile(str(path), _size(path))
+    # Reading them will say what is wrong, so that nothing is left out silently.
+    for name in unreadable:
+        yield LogFile(name, 0)
 
 
 def _size(path: Path) -> int:
@@ -65,12 +75,13 @@ def _size(path: Path) -> int:
 def chunks(files: Iterator[LogFile]) -> Iterator[list[LogFile]]:
     """Group files into pieces of work worth sending to another process."""
     chunk: list[LogFile] = []
-    size = 0
+    size = characters = 0
     for file in files:
         chunk.append(file)
         size += file.size_bytes
-        if size >= CHUNK_BYTES or len(chunk) >= CHUNK_FILES:
+        characters += len(file.path)
+        if size >= CHUNK_BYTES or len(chunk) >= CHUNK_FILES or characters >= CHUNK_PATH_CHARACTERS:
             yield chunk
-            chunk, size = [], 0
+            chunk, size, characters = [], 0, 0
     if chunk:
         yield chunk

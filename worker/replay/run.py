@@ -6,7 +6,8 @@ import asyncio
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -124,7 +125,8 @@ async def replay(
         else _decode_in_children(settings, paths, window, min(jobs, files_total))
     )
     figures = ReplayFigures()
-    async with open_pipeline(settings, discard=dry_run) as pipeline:
+    # The source is closed at once when booking fails, and its child processes with it.
+    async with open_pipeline(settings, discard=dry_run) as pipeline, aclosing(source):
         with DistinctKeys() as keys:
             async for progress in source:
                 keys.add(progress.digest.batch.bodies)
@@ -164,7 +166,7 @@ async def _book(pipeline: Pipeline, progress: Progress, figures: ReplayFigures) 
     figures.bytes_read += progress.bytes_read
     figures.records += digest.records
     figures.ignored += digest.ignored
-    figures.quarantined += len(digest.malformed)
+    figures.quarantined += digest.quarantined
     for reason, count in digest.ignored_reasons.items():
         figures.ignored_reasons[reason] = figures.ignored_reasons.get(reason, 0) + count
     committed = await _commit(pipeline, digest)
@@ -186,7 +188,7 @@ async def _commit(pipeline: Pipeline, digest: Digest) -> Committed:
 
 async def _decode_here(
     settings: Settings, paths: Sequence[str], window: Window
-) -> AsyncIterator[Progress]:
+) -> AsyncGenerator[Progress, None]:
     decoder = FileDecoder(settings, window)
     for progress in decoder.decode(find_files(paths)):
         yield progress
@@ -225,7 +227,7 @@ class _Child:
 
 async def _decode_in_children(
     settings: Settings, paths: Sequence[str], window: Window, jobs: int
-) -> AsyncIterator[Progress]:
+) -> AsyncGenerator[Progress, None]:
     work = chunks(find_files(paths))
     children = {child.results: child for child in (_Child(settings, window) for _ in range(jobs))}
     finished: set[Connection] = set()
@@ -253,7 +255,7 @@ async def _decode_in_children(
 def _receive(child: _Child, finished: set[Connection]) -> Message:
     try:
         message: Message = child.results.recv()
-    except EOFError:
+    except (EOFError, OSError):  # OSError where a message breaks off in the middle
         child.process.join(timeout=10)
         if child.process.exitcode != 0:
             raise child.died() from None
