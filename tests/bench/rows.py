@@ -27,19 +27,20 @@ def pure_rows(rounds: int) -> dict[str, Any]:
     say(f"pure path: {PURE_RECORDS:,} records, {rounds} rounds")
     asked = {"records": PURE_RECORDS, "batch_sizes": list(PURE_BARS), "rounds": rounds}
     found = run_child("pure_child", asked)
-    seconds: dict[str, list[float]] = found["seconds"]
+    taken: list[dict[str, float]] = found["rounds"]
     rows: Rows = []
     for size, bar in PURE_BARS.items():
-        pairs = zip(seconds["bare"], seconds[str(size)], strict=True)
         name = f"speed of the pure path in batches of {size:,} / of the bare loop"
-        rows.append(judged(name, "at least", bar, [bare / ours for bare, ours in pairs]))
+        ratios = [seconds["bare"] / seconds[str(size)] for seconds in taken]
+        rows.append(judged(name, "at least", bar, ratios))
     return {
         "rows": rows,
         "records": found["records"],
-        "mean_line_bytes": found["mean_bytes"],
+        "mean_line_bytes": found["mean_line_bytes"],
+        "groups_of_the_bare_loop": found["groups_of_the_bare_loop"],
         "pinned_to_core": found["pinned_to"],
         "rounds": rounds,
-        "seconds": {name: spread(values) for name, values in seconds.items()},
+        "seconds": {name: spread([seconds[name] for seconds in taken]) for name in taken[0]},
     }
 
 
