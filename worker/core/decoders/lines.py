@@ -30,11 +30,13 @@ _BETWEEN_BRACKETS: Final = re.compile(
 class _Document:
     """A JSON document that began on one line and has not ended yet."""
 
-    __slots__ = ("first_line", "last_byte", "line_bytes", "lines", "open")
+    __slots__ = ("first_line", "last_byte", "line_bytes", "line_numbers", "lines", "open")
 
     def __init__(self, first_line: int) -> None:
         self.first_line = first_line
         self.lines: list[bytes] = []
+        # Blank lines are left out, so that they do not simply count up.
+        self.line_numbers: list[int] = []
         self.line_bytes = 0
         self.open: list[int] = []
         self.last_byte = 0
@@ -109,6 +111,7 @@ class LineAssembler:
         outcomes: list[Outcome],
     ) -> None:
         document.lines.append(line)
+        document.line_numbers.append(line_number)
         document.line_bytes += len(line) + 1
         if document.open:
             if document.line_bytes > self._values.limits.line_bytes_max:
@@ -137,8 +140,8 @@ class LineAssembler:
     def _give_up(self, document: _Document, outcomes: list[Outcome]) -> None:
         """Take each line of a document that turned out not to be one for itself."""
         self._document = None
-        for offset, line in enumerate(document.lines):
-            self._fresh(line, document.first_line + offset, outcomes, alone=True)
+        for line_number, line in zip(document.line_numbers, document.lines, strict=True):
+            self._fresh(line, line_number, outcomes, alone=True)
 
     def _fresh(
         self, line: bytes, line_number: int, outcomes: list[Outcome], *, alone: bool = False
@@ -196,6 +199,7 @@ class LineAssembler:
             cut.finish(outcomes)
             return
         document.lines.append(rest)
+        document.line_numbers.append(document.first_line)
         document.line_bytes = len(rest) + 1
         self._document = document
 

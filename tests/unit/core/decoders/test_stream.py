@@ -97,6 +97,9 @@ ONE, TWO, THREE = log_line(1), log_line(2), log_line(3)
         pytest.param((TWO[:-2] + b"\n") * 3 + ONE, [bad(1), bad(2), bad(3), call(1)], id="all cut"),
         pytest.param(b"{\n" + ONE + b"\n", [bad(1), call(1)], id="bracket alone"),
         pytest.param(
+            b'{\n\n \n"a":\n\n}\n' + ONE, [bad(1), bad(4), bad(6), call(1)], id="blank lines inside"
+        ),
+        pytest.param(
             pretty(1)[:-2] + b"\n" + pretty(2) + b"\n" + ONE,
             [*(bad(line) for line in range(1, pretty(1).count(b"\n") + 1)), call(2), call(1)],
             id="pretty document without its end",
