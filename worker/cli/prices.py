@@ -1,15 +1,19 @@
 """`ledgerock prices`: look rates up, and test the catalogue."""
 
-from typing import Annotated, Any, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from worker.cli.group import EXIT_WRONG
 from worker.cli.options import JsonOption, PricesOption, RegistryOption, read_settings
 from worker.cli.times import parse_time
-from worker.core.catalogue import Catalogue
-from worker.core.report import iso_time
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.core.catalogue import Catalogue
+    from worker.core.registry import Registry
 
 FINDINGS_SHOWN: Final = 30
 
@@ -102,7 +106,7 @@ def _catalogue(settings: Settings) -> Catalogue:
     return load_catalogue(settings.prices)
 
 
-def _registry(settings: Settings) -> Any:  # noqa: ANN401 - see below
+def _registry(settings: Settings) -> Registry:
     from worker.adapters.registry_file import load_registry
     from worker.core.registry import EMPTY_REGISTRY
 
@@ -120,15 +124,16 @@ def check(prices: PricesOption = None, as_json: JsonOption = False) -> None:
     from worker.cli.output import print_json
     from worker.cli.prices_check import check_document, compare, print_check
     from worker.core.catalogue_check import check_catalogue, coverage
+    from worker.core.report import iso_time
 
     catalogue = _catalogue(read_settings(prices=prices))
-    document = check_document(
+    at_ms = SystemClock().now_ms()
+    document = {"at": iso_time(at_ms)} | check_document(
         catalogue.revision,
         check_catalogue(catalogue),
         coverage(catalogue),
-        compare(catalogue, SystemClock().now_ms()),
+        compare(catalogue, at_ms),
     )
-    document["at"] = iso_time(SystemClock().now_ms())
     if as_json:
         print_json(document)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,9 +16,10 @@ from worker.cli.options import (
     read_settings,
 )
 from worker.core.errors import ConfigurationError
-from worker.core.report import iso_time
-from worker.ports import Quarantine, QuarantinedRecord
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.ports import Quarantine, QuarantinedRecord
 
 ITEMS_SHOWN: Final = 50
 
@@ -137,6 +138,8 @@ async def _get(quarantine: Quarantine, item_id: str) -> QuarantinedRecord:
 
 def item_document(item: QuarantinedRecord) -> dict[str, Any]:
     """Return everything about a quarantined record but its body."""
+    from worker.core.report import iso_time
+
     record = item.record
     return {
         "id": item.id,

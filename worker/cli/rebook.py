@@ -1,11 +1,12 @@
 """`ledgerock rebook`: bring booked calls to what prices, rules and registry say now."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.books import Change, RebookResult
 from worker.cli.group import say
 from worker.cli.options import (
     JsonOption,
@@ -17,11 +18,12 @@ from worker.cli.options import (
     read_settings,
 )
 from worker.cli.times import window_of
-from worker.core.ledger import Basis
-from worker.core.money import format_pico_usd
-from worker.core.report import figures
-from worker.pipeline import Window
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.books import Change, RebookResult
+    from worker.core.ledger import Basis
+    from worker.pipeline import Window
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +98,9 @@ def _moved(change: Change) -> int:
 
 
 def _document(result: RebookResult, basis: Basis, *, dry_run: bool) -> dict[str, Any]:
+    from worker.core.money import format_pico_usd
+    from worker.core.report import figures
+
     def rows(changes: Mapping[str, Change]) -> list[dict[str, Any]]:
         return [
             {"key": key, "before": figures(change.before), "after": figures(change.after)}

@@ -20,13 +20,11 @@ from worker.cli.options import (
     read_settings,
 )
 from worker.cli.times import window_of
-from worker.core.ledger import Amounts
-from worker.core.money import format_pico_usd
-from worker.core.report import figures
-from worker.pipeline import Window
 from worker.settings import LEDGER_DEFAULT, Settings
 
 if TYPE_CHECKING:
+    from worker.core.ledger import Amounts
+    from worker.pipeline import Window
     from worker.replay import ReplayFigures
 
 TOP_ROWS: Final = 10
@@ -113,6 +111,8 @@ def by_cost(amounts_by_key: Mapping[str, Amounts]) -> list[tuple[str, Amounts]]:
 
 def replay_document(done: ReplayFigures) -> dict[str, Any]:
     """Return the figures of a replay as `--json` prints them."""
+    from worker.core.money import format_pico_usd
+
     totals = done.totals
     return {
         "deliveries": done.deliveries,
@@ -134,6 +134,8 @@ def replay_document(done: ReplayFigures) -> dict[str, Any]:
 
 
 def _rows(amounts_by_key: Mapping[str, Amounts]) -> list[dict[str, Any]]:
+    from worker.core.report import figures
+
     return [{"key": key, **figures(amounts)} for key, amounts in by_cost(amounts_by_key)]
 
 

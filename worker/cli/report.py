@@ -1,17 +1,21 @@
 """`ledgerock report`: who and what the money went to."""
 
+from __future__ import annotations
+
 import csv
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.options import LedgerOption, SinceOption, UntilOption, read_settings
 from worker.cli.times import window_of
-from worker.core.report import IN_TIME_ORDER, Report, figures, report_document
-from worker.pipeline import Window
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.core.report import Report
+    from worker.pipeline import Window
 
 
 class Dimension(StrEnum):
@@ -65,6 +69,7 @@ def report(
     import asyncio
 
     from worker.cli.output import print_json
+    from worker.core.report import report_document
 
     settings = read_settings(ledger=ledger)
     result = asyncio.run(_read(settings, by.value, window_of(since, until)))
@@ -99,6 +104,8 @@ def csv_columns(figures_of_row: dict[str, object]) -> dict[str, object]:
 
 
 def _print_csv(result: Report) -> None:
+    from worker.core.report import figures
+
     header = ["key", *csv_columns(figures(result.total))]
     writer = csv.DictWriter(sys.stdout, header, lineterminator="\n")
     writer.writeheader()
@@ -110,7 +117,7 @@ def _print_table(result: Report, settings: Settings) -> None:
     from worker.cli.figures import SpendTable, notes
     from worker.cli.money import show_usd
     from worker.cli.output import console
-    from worker.core.report import iso_time
+    from worker.core.report import IN_TIME_ORDER, iso_time
 
     out = console()
     since, until = iso_time(result.since_ms), iso_time(result.until_ms)

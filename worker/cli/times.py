@@ -1,12 +1,15 @@
 """Reading `--since`, `--until` and `--at`."""
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from worker.pipeline import Window
+if TYPE_CHECKING:
+    from worker.pipeline import Window
 
 FORMS: Final = "2026-10, 2026-10-01, 2026-10-01T12:00, 2026-10-01T12:00:00+02:00"
 
@@ -44,6 +47,8 @@ def window_of(since_ms: int | None, until_ms: int | None) -> Window:
     Raises:
         typer.BadParameter: It is empty.
     """
+    from worker.pipeline import Window
+
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         message = "--since must be earlier than --until, which is not included"
         raise typer.BadParameter(message)

@@ -1,16 +1,18 @@
 """`ledgerock verify`: balances against entries."""
 
-from typing import Any
+from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from worker.cli.group import EXIT_WRONG
 from worker.cli.options import JsonOption, LedgerOption, read_settings
-from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
-from worker.core.report import figures, report_key
-from worker.ports import Difference, Verification
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.core.ledger import Amounts, Leaf
+    from worker.ports import Difference, Verification
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +50,8 @@ async def _verify(settings: Settings) -> Verification:
 
 
 def _document(settings: Settings, result: Verification) -> dict[str, Any]:
+    from worker.core.report import figures
+
     return {
         "ledger": settings.ledger,
         "sound": not result.differences,
@@ -65,6 +69,10 @@ def _document(settings: Settings, result: Verification) -> dict[str, Any]:
 
 
 def _leaf_document(leaf: Leaf) -> dict[str, Any]:
+    import msgspec
+
+    from worker.core.report import report_key
+
     document: dict[str, Any] = msgspec.structs.asdict(leaf)
     document["day"] = report_key("day", str(leaf.day))
     document["local_days"] = {kind: report_key("day", str(day)) for kind, day in leaf.local_days}
@@ -73,6 +81,7 @@ def _leaf_document(leaf: Leaf) -> dict[str, Any]:
 
 def _print(settings: Settings, result: Verification) -> None:
     from worker.cli.output import cells, console, quantity, table
+    from worker.core.report import report_key
 
     out = console()
     read = f"{quantity(result.entries, 'entry', 'entries')}, {quantity(result.balances, 'balance')}"
@@ -92,6 +101,8 @@ def _print(settings: Settings, result: Verification) -> None:
 
 def _disagreements(difference: Difference) -> list[tuple[str, str, str]]:
     """Return (figure, what the balance says, what the entries say), where they differ."""
+    from worker.core.ledger import AMOUNT_FIELDS
+
     balance, entries = difference.balance, difference.entries
     return [
         (name, _figure(balance, name), _figure(entries, name))
