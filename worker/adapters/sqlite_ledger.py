@@ -287,7 +287,7 @@ class SqliteLedger:
                 _delta(deltas, route.leaf.id, route.leaf_value).add(
                     amounts_of(current.evidence, item.after.cost_pico_usd, item.after.status)
                 )
-                stored[key] = body
+                del stored[key]  # named again, it is no longer at that revision
             self._intern(interned)
             self._connection.executemany("UPDATE entry SET body = ? WHERE key = ?", updates)
             self._post((leaf_id, leaf, amounts) for leaf_id, (leaf, amounts) in deltas.items())
