@@ -1,0 +1,81 @@
+"""Merging is a join: commutative, associative and idempotent, for any evidence at all."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, merge
+
+EXAMPLES = 10 * settings().max_examples
+
+texts = st.sampled_from(["", "a", "b", "c"])
+ranks = st.integers(0, 5)
+quantities = st.integers(0, 3) | st.just(10**12)
+metadata = st.sampled_from([(), (("k", "1"),), (("k", "2"),), (("j", "1"), ("k", "1"))])
+counts = st.builds(
+    Counts,
+    st.none() | quantities,
+    st.none() | quantities,
+    quantities,
+    quantities,
+    quantities,
+    st.booleans(),
+    st.sampled_from([(), (("images", 1),), (("images", 2),), (("requests", 1),)]),
+)
+facts = st.builds(
+    Facts,
+    account=st.sampled_from(["111122223333", "444455556666"]),
+    **{
+        name: (metadata if name == "metadata" else ranks if name.endswith("_rank") else texts)
+        for name in Facts.__struct_fields__
+        if name != "account"
+    },
+)
+evidences = st.builds(
+    Evidence,
+    facts=facts,
+    occurred_at_ms=st.integers(0, 3),
+    occurred_at_rank=ranks,
+    rank=st.sampled_from([int(rank) for rank in EvidenceRank]),
+    counts=counts,
+    conflicting=st.booleans(),
+)
+
+
+def join(parts: Sequence[Evidence]) -> Evidence:
+    return reduce(merge, parts)
+
+
+@settings(max_examples=EXAMPLES)
+@given(evidences, evidences)
+def test_merging_is_commutative(left: Evidence, right: Evidence) -> None:
+    assert merge(left, right) == merge(right, left)
+
+
+@settings(max_examples=EXAMPLES)
+@given(evidences, evidences, evidences)
+def test_merging_is_associative(one: Evidence, two: Evidence, three: Evidence) -> None:
+    assert merge(merge(one, two), three) == merge(one, merge(two, three))
+
+
+@settings(max_examples=EXAMPLES)
+@given(evidences, evidences)
+def test_merging_again_adds_nothing_and_says_so(left: Evidence, right: Evidence) -> None:
+    assert merge(left, left) is left
+    both = merge(left, right)
+    assert merge(both, left) is both
+    assert merge(both, right) is both
+
+
+@settings(max_examples=settings().max_examples)
+@given(st.lists(evidences, min_size=1, max_size=5), st.data())
+def test_any_order_with_any_repetition_in_any_split_is_one_evidence(
+    parts: list[Evidence], data: st.DataObject
+) -> None:
+    again = data.draw(st.lists(st.sampled_from(parts), max_size=4))
+    shuffled = data.draw(st.permutations([*parts, *again]))
+    cut = data.draw(st.integers(1, len(shuffled)))
+    halves = [shuffled[:cut], shuffled[cut:]]
+    assert join([join(half) for half in halves if half]) == join(parts)
