@@ -42,12 +42,11 @@ def list_items(
     as_json: JsonOption = False,
 ) -> None:
     """List what is in quarantine: where each record stood and what was wrong with it."""
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, quarantine=quarantine)
-    items = asyncio.run(_items(_open(settings)))
+    items = run(_items(_open(settings)))
     if as_json:
         print_json({"count": len(items), "items": [item_document(item) for item in items]})
     else:
@@ -64,12 +63,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one record with its body."""
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, quarantine=quarantine)
-    item = asyncio.run(_get(_open(settings), item_id))
+    item = run(_get(_open(settings), item_id))
     if as_json:
         print_json(item_document(item) | _body_document(item.record.body))
     else:
@@ -96,17 +94,16 @@ def redrive(
     A record stays if any of it is still not understood. One that was too large to keep whole
     cannot be redriven: replay its source.
     """
-    import asyncio
-
     from worker.cli.output import print_json
     from worker.cli.redrive import print_redriven, redrive_items, redriven_document
+    from worker.cli.running import run
 
     if bool(item_ids) == every:
         message = "give the ids of records, or --all"
         raise typer.BadParameter(message)
     settings = read_settings(ledger=ledger, registry=registry, prices=prices, quarantine=quarantine)
     _directory(settings)
-    redriven = asyncio.run(redrive_items(settings, item_ids or []))
+    redriven = run(redrive_items(settings, item_ids or []))
     if as_json:
         print_json(redriven_document(redriven))
     else:

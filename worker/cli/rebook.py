@@ -47,12 +47,11 @@ def rebook(
     The result is what a fresh replay under the same files would give. It may be interrupted;
     running it again takes up where it stopped.
     """
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, registry=registry, prices=prices)
-    result, basis = asyncio.run(_rebook(settings, window_of(since, until), dry_run=dry_run))
+    result, basis = run(_rebook(settings, window_of(since, until), dry_run=dry_run))
     if as_json:
         print_json(_document(result, basis, dry_run=dry_run))
     else:

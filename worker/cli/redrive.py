@@ -110,7 +110,11 @@ async def _redrive(pipeline: Pipeline, item: QuarantinedRecord) -> Redriven:
 def decode_again(pipeline: Pipeline, record: Malformed) -> list[Outcome]:
     """Decode a quarantined body: evidence that could not be posted, or any payload."""
     if record.expected == UNPOSTABLE:
-        kept = _EVIDENCE_RECORD.decode(record.body)
+        try:
+            kept = _EVIDENCE_RECORD.decode(record.body)
+        except msgspec.DecodeError as error:
+            found = f"something else: {error}"
+            return [Malformed("$", "evidence as this version keeps it", found, record.body)]
         return [Observation(kept.key, kept.evidence)]
     return list(pipeline.decoder.decode(record.body, source=record.position.source))
 

@@ -68,15 +68,12 @@ def replay(
     files, or after an interruption. Records that are not understood go to quarantine with the
     reason.
     """
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, registry=registry, prices=prices, quarantine=quarantine)
     window = window_of(since, until)
-    done = asyncio.run(
-        _replay(settings, paths, window, dry_run=dry_run, jobs=jobs, lines=not as_json)
-    )
+    done = run(_replay(settings, paths, window, dry_run=dry_run, jobs=jobs, lines=not as_json))
     if as_json:
         print_json(replay_document(done))
     else:
@@ -95,10 +92,10 @@ async def _replay(
     lines: bool,
 ) -> ReplayFigures:
     from worker.cli.progress import replay_progress
-    from worker.replay import replay as run
+    from worker.replay import replay as book
 
     with replay_progress(lines=lines) as on_progress:
-        return await run(
+        return await book(
             settings, paths, window=window, dry_run=dry_run, jobs=jobs, on_progress=on_progress
         )
 

@@ -66,13 +66,12 @@ def report(
     caller. Tables show money with as many digits as a column needs, six decimals at most; json
     and csv carry every digit.
     """
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
     from worker.core.report import report_document
 
     settings = read_settings(ledger=ledger)
-    result = asyncio.run(_read(settings, by.value, window_of(since, until)))
+    result = run(_read(settings, by.value, window_of(since, until)))
     if report_format is ReportFormat.JSON:
         print_json(report_document(result))
     elif report_format is ReportFormat.CSV:

@@ -25,12 +25,11 @@ def verify(ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
 
     Exits with 1 and lists the differences where they differ.
     """
-    import asyncio
-
     from worker.cli.output import print_json
+    from worker.cli.running import run
 
     settings = read_settings(ledger=ledger)
-    result = asyncio.run(_verify(settings))
+    result = run(_verify(settings))
     if as_json:
         print_json(_document(settings, result))
     else:

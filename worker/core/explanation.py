@@ -79,10 +79,15 @@ class Explanation:
     def documents(self) -> Iterator[dict[str, Any]]:
         """Yield one document for each call, and for each record that is none."""
         for item in self._items:
-            if isinstance(item, str):
-                yield explain_call(item, self._calls[item], self._poster)
-            else:
-                yield item
+            yield self._explain(item) if isinstance(item, str) else item
+
+    def _explain(self, key: str) -> dict[str, Any]:
+        try:
+            return explain_call(key, self._calls[key], self._poster)
+        except Exception as error:  # noqa: BLE001 - booking quarantines such a call, alone
+            expected = "a call that can be priced and attributed"
+            found = f"{type(error).__name__}: {error}"
+            return explain_other(Malformed("$", expected, found, b"", position=Position(key)))
 
 
 def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 from worker.adapters.catalogue_files import load_catalogue
 from worker.core.decoders import Decoder
-from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts
+from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, Observation
 from worker.core.explanation import Explanation, explain_call, explain_other
-from worker.core.posting import Poster
+from worker.core.posting import Poster, Terms
 from worker.core.registry import EMPTY_REGISTRY
 from worker.core.results import Ignored, Malformed, ObjectReference, Position
 
@@ -106,6 +106,26 @@ def test_records_that_are_no_calls_say_what_they_are_and_where_they_stood() -> N
     reference = explain_other(ObjectReference("logs", "a/b.json.gz"))
     assert reference["result"] == "Ignored"
     assert "s3://logs/a/b.json.gz" in reference["reason"]
+
+
+def test_a_call_that_cannot_be_priced_for_a_fault_of_ours_spoils_nothing_else() -> None:
+    class Broken(Poster):
+        def terms(self, evidence: Evidence) -> Terms:
+            if evidence.facts.model_id == "broken":
+                raise RuntimeError("a bug in a price rule")
+            return super().terms(evidence)
+
+    explanation = Explanation(Broken(load_catalogue(), EMPTY_REGISTRY))
+    explanation.add(
+        [
+            Observation(KEY, evidence(Counts(1, 1), "broken")),
+            Observation(f"{KEY}0", evidence(Counts(1_000, 500), SONNET_4)),
+        ]
+    )
+    first, second = explanation.documents()
+    assert first["result"] == "Quarantined"
+    assert "RuntimeError: a bug in a price rule" in first["reason"]
+    assert second["cost_usd"] == "0.0105"
 
 
 def test_a_payload_explains_as_a_whole_in_the_order_first_seen() -> None:
