@@ -5,15 +5,20 @@ A `RateCard` holds every rate of one (model, routing, Region, service tier) at o
 in `unrated_units`; it is never priced at zero. Where a rate had to be derived (a tier without
 rows of its own, a routing for which only the other one is published) the charge says so in
 `assumed_reason`, and the call is an estimate.
+
+Images are counted as `images`, `images/WxH` or `images/WxH/QUALITY`. A rate for a size is that
+of a size class: it holds for every image of its quality with no more pixels than the class
+(AWS documentation: "Amazon Bedrock pricing", up to 1024 x 1024, up to 2048 x 2048).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from worker.core.evidence import Counts
-from worker.core.money import round_half_even_to_pico
+from worker.core.money import format_atto_usd, round_half_even_to_pico
 
 TOKEN_UNITS: Final = (
     "input_tokens",
@@ -36,6 +41,13 @@ RESERVED_TIER_REASON: Final = (
     "the reserved service tier is billed by committed tokens a minute, not by the tokens of a call"
 )
 """Why a call on the reserved tier has no rate card (AWS documentation: "Service tiers")."""
+
+IMAGES: Final = "images"
+"""Unit of images; what more is known of them follows after slashes."""
+
+_IMAGE_CLASS = re.compile(r"images/([0-9]{1,6})x([0-9]{1,6})/([a-z0-9]{1,32})", re.ASCII)
+_VARIANT_PARTS_MAX: Final = 3
+"""Parts of the most specific units; what a caller puts behind more slashes says nothing."""
 
 TokenRates = tuple[int | None, int | None, int | None, int | None, int | None]
 """Atto-USD per token in the order of `TOKEN_UNITS`; None where there is no rate."""
@@ -170,21 +182,59 @@ def charge_lines(card: RateCard, counts: Counts) -> tuple[ChargeLine, ...]:
             lines.append(_line(unit, quantity, _token_source(card, unit, threshold)))
     for unit, quantity in counts.units:
         if quantity:
-            lines.append(_line(unit, quantity, card.rates.get((unit_key(card, unit), 0))))
+            key, assumed = find_unit(card, unit)
+            lines.append(_line(unit, quantity, card.rates.get((key, 0)), assumed))
     return tuple(lines)
 
 
-def unit_key(card: RateCard, unit: str) -> str:
-    """The most specific unit of `card` that prices `unit`, or `unit` itself if none does.
+def find_unit(card: RateCard, unit: str) -> tuple[str, str | None]:
+    """The unit of `card` that prices `unit`, and what is assumed in using it, or None.
 
-    `images/1024x1024/standard` falls back to `images/1024x1024`, then to `images`.
+    `images/640x480/standard` is priced by its own row; else by the smallest size class of its
+    quality with at least as many pixels; else, being larger than all of them, by the largest,
+    which is an assumption; else by `images/640x480`; else by `images`. The last is an
+    assumption where the card has size classes, for then the price depends on what is not known.
+    Other variants fall back to the more general unit. Without any, the unit itself is returned.
     """
-    candidate = unit
-    while candidate not in card.units:
-        candidate, separator, _ = candidate.rpartition("/")
-        if not separator:
-            return unit
-    return candidate
+    if unit in card.units and unit != IMAGES:
+        return unit, None
+    image = _IMAGE_CLASS.fullmatch(unit)
+    found = _size_class(card, image) if image else None
+    if found is not None:
+        return found
+    candidate = _more_general(card, unit)
+    if candidate is None:
+        return unit, None
+    if candidate == IMAGES and any(_IMAGE_CLASS.fullmatch(known) for known in card.units):
+        usd = format_atto_usd(card.units[IMAGES])
+        return IMAGES, f"image size or quality unknown, priced at {usd} USD an image"
+    return candidate, None
+
+
+def _more_general(card: RateCard, unit: str) -> str | None:
+    parts = unit.split("/", _VARIANT_PARTS_MAX)[:_VARIANT_PARTS_MAX]
+    for length in range(len(parts), 0, -1):
+        candidate = "/".join(parts[:length])
+        if candidate in card.units:
+            return candidate
+    return None
+
+
+def _size_class(card: RateCard, image: re.Match[str]) -> tuple[str, str | None] | None:
+    """The size class of an image, and what is assumed; None if its quality has no classes."""
+    pixels = int(image[1]) * int(image[2])
+    classes = []
+    for known in card.units:
+        size = _IMAGE_CLASS.fullmatch(known)
+        if size and size[3] == image[3]:
+            classes.append((int(size[1]) * int(size[2]), known))
+    if not classes:
+        return None
+    holding = [place for place in classes if place[0] >= pixels]
+    if holding:
+        return min(holding)[1], None
+    largest = max(classes)[1]
+    return largest, f"image larger than any size that is listed, priced as {largest}"
 
 
 def _charge_by_line(card: RateCard, counts: Counts) -> Charge:
@@ -247,7 +297,10 @@ def _token_source(card: RateCard, unit: str, threshold: int) -> AppliedRate | No
     return card.rates.get((unit, 0))
 
 
-def _line(unit: str, quantity: int, applied: AppliedRate | None) -> ChargeLine:
+def _line(
+    unit: str, quantity: int, applied: AppliedRate | None, assumed: str | None = None
+) -> ChargeLine:
+    reasons = [reason for reason in (assumed, applied.assumed if applied else None) if reason]
     return ChargeLine(
         unit=unit,
         quantity=quantity,
@@ -255,5 +308,5 @@ def _line(unit: str, quantity: int, applied: AppliedRate | None) -> ChargeLine:
         source=applied.source if applied else None,
         effective_from_ms=applied.effective_from_ms if applied else None,
         confidence=applied.confidence if applied else None,
-        assumed=applied.assumed if applied else None,
+        assumed="; ".join(reasons) or None,
     )

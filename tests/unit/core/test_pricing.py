@@ -15,7 +15,7 @@ from worker.core.pricing import (
     TokenRates,
     charge,
     charge_lines,
-    unit_key,
+    find_unit,
 )
 
 USD_PER_MILLION = 10**12
@@ -176,7 +176,96 @@ def test_a_variant_falls_back_to_the_more_general_unit(unit: str, key: str) -> N
     card = make_card(
         units={"images/1024x1024/standard": 4, "images/1024x1024": 3, "images": TEN_TO_15}
     )
-    assert unit_key(card, unit) == key
+    assert find_unit(card, unit)[0] == key
+
+
+CANVAS = make_card(
+    units={
+        "guardrail_content_units": 1,
+        "images/2048x2048/premium": 8 * 10**16,
+        "images/1024x1024/standard": 4 * 10**16,
+        "images/2048x2048/standard": 6 * 10**16,
+        "images/1024x1024/premium": 6 * 10**16,
+        "images": 6 * 10**16,
+    }
+)
+UNKNOWN = "image size or quality unknown, priced at 0.06 USD an image"
+LARGER = "image larger than any size that is listed, priced as images/2048x2048/"
+
+
+@pytest.mark.parametrize(
+    "unit,usd,assumed",
+    [
+        ("images/1024x1024/standard", "0.04", None),
+        ("images/1024x1024/premium", "0.06", None),
+        ("images/320x320/standard", "0.04", None),
+        ("images/1280x720/standard", "0.04", None),  # 921,600 pixels of 1,048,576
+        ("images/2048x512/premium", "0.06", None),  # as many pixels as 1024 x 1024
+        ("images/2048x513/premium", "0.08", None),
+        ("images/1025x1024/standard", "0.06", None),
+        ("images/2048x2048/premium", "0.08", None),
+        ("images/4096x1024/premium", "0.08", None),  # as many pixels as 2048 x 2048
+        ("images/4096x4096/standard", "0.06", LARGER + "standard"),
+        ("images/4096x4096/premium", "0.08", LARGER + "premium"),
+        ("images", "0.06", UNKNOWN),
+        ("images/512x512", "0.06", UNKNOWN),
+        ("images/512x512/ultra", "0.06", UNKNOWN),
+        ("images/512/standard", "0.06", UNKNOWN),
+        ("images/axb/standard", "0.06", UNKNOWN),
+        ("images/1234567x1/standard", "0.06", UNKNOWN),
+        ("images/\u0661x\u0661/standard", "0.06", UNKNOWN),
+        ("images/512x512/standard/more", "0.06", UNKNOWN),
+        ("images" + "/1x1" * 30, "0.06", UNKNOWN),
+    ],
+)
+def test_an_image_costs_what_its_size_class_does(unit: str, usd: str, assumed: str | None) -> None:
+    found = charge(CANVAS, Counts(units=((unit, 1),)))
+    assert (format_pico_usd(found.cost_pico_usd), found.assumed_reason) == (usd, assumed)
+    assert found.unrated_units == ()
+
+
+def test_images_of_several_sizes_add_up() -> None:
+    # 3 x 0.04 + 2 x 0.08 + 1 x 0.06
+    counts = Counts(
+        units=(
+            ("images", 1),
+            ("images/1000x1000/standard", 3),
+            ("images/2048x2048/premium", 2),
+            ("images/9000x9000/premium", 0),
+        )
+    )
+    found = charge(CANVAS, counts)
+    assert format_pico_usd(found.cost_pico_usd) == "0.34"
+    assert found.assumed_reason == UNKNOWN
+
+
+def test_one_price_for_all_images_is_no_assumption() -> None:
+    card = make_card(units={"images": 7 * 10**16})
+    found = charge(card, Counts(units=(("images", 1), ("images/9x9/premium", 1))))
+    assert (format_pico_usd(found.cost_pico_usd), found.assumed_reason) == ("0.14", None)
+
+
+def test_an_image_without_size_has_no_rate_where_only_sizes_have() -> None:
+    card = make_card(units={"images/1024x1024/standard": 4 * 10**16})
+    found = charge(card, Counts(units=(("images", 2), ("images/512x512/premium", 1))))
+    assert (found.rated, found.unrated_units) == (False, ("images", "images/512x512/premium"))
+
+
+def test_assumptions_about_size_and_tier_are_both_told() -> None:
+    derived = applied(3 * 10**16, "the standard rate times 0.5 is used")
+    rates = {("images/1024x1024/standard", 0): derived}
+    card = make_card(units={"images/1024x1024/standard": 3 * 10**16}, rates=rates)
+    found = charge(card, Counts(units=(("images/2048x2048/standard", 1),)))
+    assert found.assumed_reason == (
+        "image larger than any size that is listed, priced as images/1024x1024/standard;"
+        " the standard rate times 0.5 is used"
+    )
+
+
+@given(st.text(max_size=40).map("images/".__add__) | st.text(max_size=40))
+def test_no_unit_upsets_the_look_up(unit: str) -> None:
+    key, _ = find_unit(CANVAS, unit)
+    assert key == unit or key in CANVAS.units
 
 
 def test_images_are_charged_each() -> None:
