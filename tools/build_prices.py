@@ -10,7 +10,8 @@ writes worker/data/prices/*.csv and tests/unit/data/known_model_ids.csv. The sam
 the same bytes. Both tables are read as data; neither package is imported.
 
 How a rate is chosen, row by row, is in tools/prices/merge.py; what only a person can decide
-(two ids of one model, models without a rate, prices of zero) is in tools/prices/decisions.csv.
+(two ids of one model, models without a rate, prices of zero, prices that neither table has) is
+in tools/prices/decisions.csv.
 After a rebuild run `ledgerock prices check` and read the diff: a price that AWS changed needs
 its old row ended (`effective_to`) and a new one begun, which the tables mostly do not date.
 """
@@ -44,6 +45,9 @@ KNOWN_IDS = ROOT / "tests/unit/data/known_model_ids.csv"
 DECISIONS = ROOT / "tools/prices/decisions.csv"
 
 LAUNCH = date(2023, 9, 28)
+PRICING_PAGE = "AWS Bedrock pricing page"
+PRICING_PAGE_SOURCE = f"{PRICING_PAGE} (2026-09, as quoted by public price lists)"
+"""Where the prices of decisions.csv come from; change the date when they are read again."""
 KINDS_BY_MODE = {
     "chat": "text",
     "responses": "text",
@@ -73,6 +77,7 @@ class Decisions:
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     rejected: dict[tuple[str, str], str] = field(default_factory=dict)
     rows: list[tuple[str, str, str]] = field(default_factory=list)
+    prices: list[tuple[str, str, str]] = field(default_factory=list)
 
     def exclusion(self, identifier: str) -> str:
         """Why an id of a table is no model id, or ``."""
@@ -109,6 +114,8 @@ def read_decisions() -> Decisions:
                 decisions.rejected[subject, value] = why
             elif action == "row":
                 decisions.rows.append((subject, value, why))
+            elif action == "price":
+                decisions.prices.append((subject, value, why))
             else:
                 message = f"{DECISIONS}: unknown action {action!r}"
                 raise SystemExit(message)
@@ -134,7 +141,36 @@ def build(litellm: dict[str, Json], genai: list[Json], decisions: Decisions) -> 
         for pattern, unit, why in decisions.rows:
             if fnmatch.fnmatchcase(model, pattern):
                 model_rows += _zero_cache_writes(model_rows, unit, why)
+        model_rows = _decided(model, model_rows, decisions)
         rows += [_noted(row, rejections) for row in model_rows]
+    return rows
+
+
+def _decided(model: str, rows: list[Row], decisions: Decisions) -> list[Row]:
+    """The rows with those that decisions.csv prices; the figure that one replaces is noted."""
+    prices = [(value, why) for subject, value, why in decisions.prices if subject == model]
+    for value, why in prices:
+        unit, _, usd = value.partition("=")
+        place = (ANY, "standard", unit)
+        replaced = [row for row in rows if (row.region, row.tier, row.unit) == place]
+        general = unit.partition("/")[0]
+        whole = [row for row in rows if (row.region, row.tier, row.unit) == (*place[:2], general)]
+        listed = [
+            f"{' and '.join(row.tables)} lists ${row.usd.normalize():f} for {what}"
+            for row, what in (*((r, unit) for r in replaced), *((w, "any size") for w in whole))
+        ]
+        decided = Row(
+            model=model,
+            routing=replaced[0].routing if replaced else "regional",
+            region=ANY,
+            tier="standard",
+            unit=unit,
+            above=0,
+            usd=Decimal(usd),
+            tables=(PRICING_PAGE,),
+            notes=(why, *listed),
+        )
+        rows = [*(row for row in rows if row not in replaced), decided]
     return rows
 
 
@@ -273,6 +309,7 @@ def main() -> None:
         "litellm": f"litellm {arguments.litellm_version} ({arguments.read_on})",
         "genai-prices": f"genai-prices {arguments.genai_version} ({arguments.read_on})",
         "AWS Price List": f"AWS Price List ({arguments.read_on:%Y-%m})",
+        PRICING_PAGE: PRICING_PAGE_SOURCE,
     }
     rows = build(litellm, genai, decisions)
     for stale in PRICES.glob("*.csv"):

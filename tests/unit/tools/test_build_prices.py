@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from tools.build_prices import Decisions, build, known_ids, model_aliases, read_decisions
+from tools.build_prices import (
+    PRICING_PAGE,
+    Decisions,
+    build,
+    known_ids,
+    model_aliases,
+    read_decisions,
+)
 from tools.prices.merge import Row
 from tools.prices.tables import read_genai, split_litellm_id
 
@@ -160,6 +167,35 @@ def test_decisions_exclude_reject_alias_and_add(tmp_path: Path) -> None:
         ["", "not by token"],
         ["amazon.nova", ""],
     ]
+
+
+def test_a_decided_price_adds_a_row_or_replaces_one_and_notes_what_a_table_lists(
+    tmp_path: Path,
+) -> None:
+    images = {"output_cost_per_image": Decimal("0.06")}
+    litellm = {
+        "p.m": entry(mode="image_generation") | images,
+        "1024-x-1024/50-steps/p.m": entry(mode="image_generation") | images,
+    }
+    decisions = Decisions(
+        prices=[
+            ("p.m", "images/1024x1024/standard=0.04", "small"),
+            ("p.m", "images/2048x2048/premium=0.08", "large"),
+            ("p.other", "images=1", "no such model"),
+        ]
+    )
+    rows = merged(tmp_path, litellm, decisions=decisions)
+    assert [(row.unit, str(row.usd), row.tables, row.confirmed) for row in rows] == [
+        ("images", "0.06", ("litellm",), False),
+        ("images/1024x1024/standard", "0.04", (PRICING_PAGE,), False),
+        ("images/2048x2048/premium", "0.08", (PRICING_PAGE,), False),
+    ]
+    assert rows[1].notes == (
+        "small",
+        "litellm lists $0.06 for images/1024x1024/standard",
+        "litellm lists $0.06 for any size",
+    )
+    assert rows[2].notes == ("large", "litellm lists $0.06 for any size")
 
 
 @pytest.mark.parametrize(
