@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
@@ -20,18 +20,21 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    file: str = typer.Argument(
-        STANDARD_INPUT,
-        metavar="[FILE|-]",
-        help="Any payload: a log file, an event, a queue message; gzip too. - is stdin.",
-    ),
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE|-]...",
+            help="Any payloads: log files, events, queue messages; gzip too. - is stdin.",
+        ),
+    ] = None,
     registry: RegistryOption = None,
     prices: PricesOption = None,
 ) -> None:
     """Explain any payload: one JSON object a line, merged by call.
 
-    Nothing is booked. Records that are no calls say why they are ignored or would be
-    quarantined.
+    Nothing is booked. Several files are explained together, so that a log and a CloudTrail
+    event of one call become one object. Records that are no calls say why they are ignored or
+    would be quarantined.
     """
     from worker.bootstrap import make_poster
     from worker.cli.output import print_json_line
@@ -39,9 +42,11 @@ def explain(
     from worker.core.explanation import Explanation
 
     explanation = Explanation(make_poster(read_settings(registry=registry, prices=prices)))
-    source = "" if file == STANDARD_INPUT else file
-    for block in Decoder().decode_stream(_read(file), source=source):
-        explanation.add(block.outcomes)
+    decoder = Decoder()
+    for file in files or [STANDARD_INPUT]:
+        source = "" if file == STANDARD_INPUT else file
+        for block in decoder.decode_stream(_read(file), source=source):
+            explanation.add(block.outcomes)
     for document in explanation.documents():
         print_json_line(document)
 

@@ -137,7 +137,7 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
     verb = "would change" if dry_run else "rebooked"
     moved = sum(map(_moved, result.by_principal.values()))
     sign = "+" if moved > 0 else ""
-    out.print(f"{quantity(result.rebooked, 'call')} of {looked_at} {verb}: {sign}{show_usd(moved)}")
+    out.print(f"{result.rebooked:,} of {looked_at} {verb}: {sign}{show_usd(moved)}")
     _print_changes("principal", result.by_principal)
     _print_changes("model", result.by_model)
     if dry_run:

@@ -87,8 +87,8 @@ def _print(settings: Settings, result: Verification) -> None:
     if not result.differences:
         out.print(f"{settings.ledger} is sound: {read}, every balance is the sum of its entries")
         return
-    number = quantity(len(result.differences), "balance")
-    out.print(f"{settings.ledger} is not sound: {number} differ from their entries ({read})")
+    number = quantity(len(result.differences), "balance differs", "balances differ")
+    out.print(f"{settings.ledger} is not sound: {number} from the entries ({read})")
     columns = table(("principal", "model", "day", "figure", "balance", "entries"))
     for difference in result.differences:
         leaf = difference.leaf

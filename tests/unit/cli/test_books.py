@@ -33,7 +33,7 @@ def test_a_balance_that_was_tampered_with_is_found(run: Run, booked: Path) -> No
         assert changed.rowcount == 1
     connection.close()
     text = run("verify", code=1)
-    assert "is not sound: 1 balance differ" in text
+    assert "is not sound: 1 balance differs from the entries" in text
     row = next(line for line in text.splitlines() if line.startswith(ALICE))
     assert row.split()[-4:] == ["2026-10-01", "calls", "2", "1"]
     (difference,) = json.loads(run("verify", "--json", code=1))["differences"]
@@ -67,7 +67,7 @@ def test_rebook_prices_what_had_no_price(run: Run, booked: Path) -> None:
 def test_rebook_shows_before_and_after_to_people(run: Run, booked: Path) -> None:
     (booked / "ours.csv").write_text(f"model,unit,usd\n{UNKNOWN},output_tokens,4\n")
     text = run("rebook", "--prices", "ours.csv", "--dry-run")
-    assert "1 call of 5 calls would change: +$0.00008" in text
+    assert "1 of 5 calls would change: +$0.00008" in text
     row = next(line for line in text.splitlines() if line.startswith(UNKNOWN))
     assert row.split()[1:5] == ["1", "unknown", "1", "$0.00008"]
     assert "nothing was changed" in text

@@ -66,6 +66,16 @@ def test_records_of_one_call_become_one_document_in_the_order_first_seen(
     assert (third["source"], third["line"]) == ("log.json.gz", 4)
 
 
+def test_several_files_are_explained_together(run: Run, folder: Path) -> None:
+    (folder / "twin.json").write_bytes(lines(log("r1", tokens=(None, None))))
+    (folder / "log.json").write_bytes(lines(log("r1"), log("r2")))
+    calls = documents(run("explain", "twin.json", "log.json"))
+    assert [(call["request_id"], call["evidence"]) for call in calls] == [
+        ("r1", "metered"),
+        ("r2", "metered"),
+    ]
+
+
 def test_an_event_that_is_no_call_is_ignored_with_the_reason(run: Run) -> None:
     event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "logs"}
     (document,) = documents(run("explain", "-", stdin=lines(event)))
