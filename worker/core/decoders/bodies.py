@@ -106,7 +106,6 @@ class _Request(msgspec.Struct, gc=False):
     service_tier: msgspec.Raw = ABSENT
     documents: msgspec.Raw = ABSENT
     service_tier_camel: msgspec.Raw = msgspec.field(name="serviceTier", default=ABSENT)
-    image_config: msgspec.Raw = msgspec.field(name="imageGenerationConfig", default=ABSENT)
 
 
 class _Tier(msgspec.Struct, gc=False):
@@ -153,10 +152,17 @@ def itemise(
         input_body: `inputBodyJson`, undecoded; empty if absent.
         output_body: `outputBodyJson`, undecoded; empty if absent.
     """
-    request = attempt(_decode_request, _unwrapped(input_body)) or _NO_REQUEST
+    asked = _unwrapped(input_body)
+    request = attempt(_decode_request, asked) or _NO_REQUEST
     found = _Found(usage=Usage(), metrics=Usage(), units={})
     for part in _parts(_unwrapped(output_body)):
         _read_part(found, part)
+    if found.images is not None:
+        # Zero stays: that no image came out is knowledge, unlike a body that is not there.
+        unit = body_units.image_unit(
+            envelope.model_id, asked, envelope.image_width, envelope.image_height
+        )
+        found.units[unit] = found.images
     _finish_units(found, envelope, request)
     usage, metrics = found.usage, found.metrics
     if metrics.input_tokens is not None and metrics.input_tokens == usage.inclusive_input_tokens:
@@ -303,12 +309,6 @@ def _tier(*places: msgspec.Raw) -> str:
 def _finish_units(found: _Found, envelope: Envelope, request: _Request) -> None:
     """Add the units that take envelope, request and response together."""
     units = found.units
-    if found.images is not None:
-        # Zero stays: that no image came out is knowledge, unlike a body that is not there.
-        unit = body_units.image_unit(
-            envelope.model_id, request.image_config, envelope.image_width, envelope.image_height
-        )
-        units[unit] = found.images
     if found.search_units is not None:
         units[body_units.SEARCH_UNITS] = found.search_units
     elif "rerank" in envelope.model_id.lower() and (request.documents or found.results is not None):

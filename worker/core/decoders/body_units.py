@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from worker.core.decoders.body_usage import attempt, quantity
+from worker.core.decoders.body_usage import ABSENT, attempt, quantity
 from worker.core.decoders.fields import Quantity
 from worker.core.evidence import QUANTITY_MAX
 
@@ -22,6 +22,15 @@ DOCUMENTS_PER_SEARCH_UNIT: Final = 100
 IMAGE_SIDE_DEFAULT: Final = 1024
 IMAGE_QUALITY_DEFAULT: Final = "standard"
 """AWS documentation: "Amazon Nova Canvas: request and response structure", as for Titan."""
+IMAGE_QUALITY_PREMIUM: Final = "premium"
+SIZED_BY_INPUT: Final = frozenset(
+    {"INPAINTING", "OUTPAINTING", "BACKGROUND_REMOVAL", "VIRTUAL_TRY_ON"}
+)
+"""Tasks whose images are as large as the picture that was sent in (same pages)."""
+DIFFUSION_XL: Final = "stable-diffusion-xl"
+DIFFUSION_XL_STEPS_STANDARD_MAX: Final = 50
+"""AWS documentation: "Amazon Bedrock pricing": above 50 steps, quality is premium."""
+DIFFUSION_XL_V0_SIDE_DEFAULT: Final = 512
 IMAGE_SIDE_MAX: Final = 100_000
 QUALITY_LENGTH_MAX: Final = 32
 
@@ -41,6 +50,16 @@ class _ImageConfig(msgspec.Struct, gc=False):
     width: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_SIDE_MAX)] | None = None
     height: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_SIDE_MAX)] | None = None
     quality: str | None = None
+
+
+class _ImageRequest(msgspec.Struct, gc=False):
+    """Request for images: of Nova Canvas and Titan, or of Stable Diffusion XL (the last three)."""
+
+    task: msgspec.Raw = msgspec.field(name="taskType", default=ABSENT)
+    config: msgspec.Raw = msgspec.field(name="imageGenerationConfig", default=ABSENT)
+    width: msgspec.Raw = ABSENT
+    height: msgspec.Raw = ABSENT
+    steps: msgspec.Raw = ABSENT
 
 
 class _GuardrailUsage(msgspec.Struct, gc=False, rename="camel"):
@@ -82,10 +101,12 @@ class _Trace(msgspec.Struct, gc=False):
 
 
 _decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_image_request: Final = msgspec.json.Decoder(_ImageRequest).decode
 _decode_image_config: Final = msgspec.json.Decoder(_ImageConfig).decode
 _decode_trace: Final = msgspec.json.Decoder(_Trace).decode
 _decode_assessment: Final = msgspec.json.Decoder(_Assessment).decode
 _decode_assessments: Final = msgspec.json.Decoder(_ByGuardrail).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_number: Final = msgspec.json.Decoder(
     Annotated[float, msgspec.Meta(ge=0, le=QUANTITY_MAX)]
 ).decode
@@ -100,31 +121,52 @@ def count_items(raw: msgspec.Raw) -> int | None:
 
 
 def image_unit(
-    model_id: str, config: msgspec.Raw, logged_width: msgspec.Raw, logged_height: msgspec.Raw
+    model_id: str,
+    request: bytes | msgspec.Raw,
+    logged_width: msgspec.Raw,
+    logged_height: msgspec.Raw,
 ) -> str:
     """The unit of one generated image: by size and quality where the model is priced so.
 
+    What is not known is left out: `images/1024x1024` where only the size is, else `images`.
+
     Args:
         model_id: As received.
-        config: `imageGenerationConfig` of the request.
+        request: The input body; empty if it was not delivered.
         logged_width: `outputImageWidth` of the envelope, for requests that name no size.
         logged_height: `outputImageHeight`, likewise.
     """
-    if not config and "nova-canvas" not in model_id and "titan-image" not in model_id:
+    wanted = attempt(_decode_image_request, request)
+    width, height = _side(logged_width), _side(logged_height)
+    amazon = "nova-canvas" in model_id or "titan-image" in model_id
+    diffusion = DIFFUSION_XL in model_id
+    if not amazon and not diffusion and (wanted is None or not wanted.config):
         return IMAGES
-    wanted = attempt(_decode_image_config, config) or _ImageConfig()
-    width = wanted.width or _side(logged_width)
-    height = wanted.height or _side(logged_height)
-    quality = (wanted.quality or IMAGE_QUALITY_DEFAULT).lower()
-    size = f"{IMAGES}/{width}x{height}"
+    if wanted is None:
+        return f"{IMAGES}/{width}x{height}" if width and height else IMAGES
+    default = IMAGE_SIDE_DEFAULT
+    if diffusion:
+        steps = quantity(wanted.steps) or 0
+        premium = steps > DIFFUSION_XL_STEPS_STANDARD_MAX
+        quality = IMAGE_QUALITY_PREMIUM if premium else IMAGE_QUALITY_DEFAULT
+        width, height = _side(wanted.width) or width, _side(wanted.height) or height
+        if f"{DIFFUSION_XL}-v0" in model_id:
+            default = DIFFUSION_XL_V0_SIDE_DEFAULT
+    else:
+        config = attempt(_decode_image_config, wanted.config) or _ImageConfig()
+        quality = (config.quality or IMAGE_QUALITY_DEFAULT).lower()
+        width, height = config.width or width, config.height or height
+        if not (width and height) and attempt(_decode_text, wanted.task) in SIZED_BY_INPUT:
+            return IMAGES
+    size = f"{IMAGES}/{width or default}x{height or default}"
     if len(quality) > QUALITY_LENGTH_MAX or not (quality.isascii() and quality.isalnum()):
         return size
     return f"{size}/{quality}"
 
 
-def _side(logged: msgspec.Raw) -> int:
-    side = quantity(logged)
-    return side if side and side <= IMAGE_SIDE_MAX else IMAGE_SIDE_DEFAULT
+def _side(raw: msgspec.Raw) -> int | None:
+    side = quantity(raw)
+    return side if side and side <= IMAGE_SIDE_MAX else None
 
 
 def search_units(documents: int | None) -> int:

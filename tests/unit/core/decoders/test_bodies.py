@@ -192,26 +192,87 @@ def test_results_of_other_models_are_no_searches() -> None:
     assert counts({"results": [{"tokenCount": 4}]}, {"documents": ["d"]}) == Counts(None, 4)
 
 
+CANVAS = "amazon.nova-canvas-v1:0"
+TITAN = "amazon.titan-image-generator-v2:0"
+XL_0, XL_1 = "stability.stable-diffusion-xl-v0", "stability.stable-diffusion-xl-v1"
+REMOVAL = {"taskType": "BACKGROUND_REMOVAL", "backgroundRemovalParams": {"image": "aGk="}}
+INPAINTING = {"taskType": "INPAINTING", "imageGenerationConfig": {"quality": "premium"}}
+SIZED = {"imageGenerationConfig": {"width": 512, "height": 768, "quality": "premium"}}
+
+
 @pytest.mark.parametrize(
     "request_body, unit",
     [
         ({}, "images/1024x1024/standard"),
+        ({"taskType": "TEXT_IMAGE"}, "images/1024x1024/standard"),
+        ({"taskType": ["BACKGROUND_REMOVAL"]}, "images/1024x1024/standard"),
         ({"imageGenerationConfig": {"quality": "PREMIUM"}}, "images/1024x1024/premium"),
         ({"imageGenerationConfig": {"width": 512, "height": 768}}, "images/512x768/standard"),
+        ({"imageGenerationConfig": {"width": 512}}, "images/512x1024/standard"),
+        (json.dumps(SIZED), "images/512x768/premium"),
         ({"imageGenerationConfig": {"width": "wide"}}, "images/1024x1024/standard"),
         ({"imageGenerationConfig": {"quality": "a/b"}}, "images/1024x1024"),
         ({"imageGenerationConfig": None}, "images/1024x1024/standard"),
+        ({"width": 512, "height": 512, "steps": 51}, "images/1024x1024/standard"),
+        (SIZED | {"taskType": "INPAINTING"}, "images/512x768/premium"),
+        (REMOVAL, "images"),
+        (INPAINTING, "images"),
+        (None, "images"),
+        ([], "images"),
+        ("cut of", "images"),
     ],
 )
-def test_images_are_counted_by_size_and_quality(request_body: Any, unit: str) -> None:
-    found = counts({"images": ["a", "b"]}, request_body, model_id="amazon.nova-canvas-v1:0")
+@pytest.mark.parametrize("model_id", [CANVAS, TITAN, "us." + CANVAS])
+def test_images_are_counted_by_size_and_quality(
+    request_body: Any, unit: str, model_id: str
+) -> None:
+    found = counts({"images": ["a", "b"]}, request_body, model_id=model_id)
     assert found.units == ((unit, 2),)
 
 
-def test_the_logged_size_stands_in_for_one_not_asked_for() -> None:
+@pytest.mark.parametrize(
+    "request_body, unit",
+    [
+        ({}, "images/2048x1024/standard"),
+        (REMOVAL, "images/2048x1024/standard"),
+        (INPAINTING, "images/2048x1024/premium"),
+        (SIZED, "images/512x768/premium"),
+        (None, "images/2048x1024"),
+    ],
+)
+def test_the_logged_size_stands_in_for_one_not_asked_for(request_body: Any, unit: str) -> None:
     sizes = {"image_width": raw(2048), "image_height": raw(1024)}
-    found = counts({"images": ["a"]}, model_id="amazon.nova-canvas-v1:0", **sizes)
-    assert found.units == (("images/2048x1024/standard", 1),)
+    found = counts({"images": ["a"]}, request_body, model_id=CANVAS, **sizes)
+    assert found.units == ((unit, 1),)
+
+
+@pytest.mark.parametrize(
+    "model_id, request_body, unit",
+    [
+        (XL_1, {}, "images/1024x1024/standard"),
+        (XL_0, {}, "images/512x512/standard"),
+        (XL_1, {"steps": 50}, "images/1024x1024/standard"),
+        (XL_1, {"steps": 51}, "images/1024x1024/premium"),
+        (XL_1, {"steps": "51"}, "images/1024x1024/standard"),
+        (XL_1, {"width": 1344, "height": 768, "steps": 30}, "images/1344x768/standard"),
+        (XL_0, {"width": 1024, "height": 512, "steps": 150}, "images/1024x512/premium"),
+        (XL_0, {"width": -1, "height": 10**9}, "images/512x512/standard"),
+        (XL_1, None, "images"),
+    ],
+)
+def test_images_of_stable_diffusion_xl_go_by_size_and_steps(
+    model_id: str, request_body: Any, unit: str
+) -> None:
+    body = {"result": "success", "artifacts": [{"base64": "aGk="}, {"base64": "aG8="}]}
+    assert counts(body, request_body, model_id=model_id).units == ((unit, 2),)
+
+
+def test_other_models_have_one_kind_of_image() -> None:
+    request = {"prompt": "a boat", "width": 2048, "height": 2048, "steps": 99}
+    sizes = {"image_width": raw(2048), "image_height": raw(1024)}
+    model_id = "stability.stable-image-ultra-v1:1"
+    found = counts({"images": ["a"]}, request, model_id=model_id, **sizes)
+    assert found.units == (("images", 1),)
 
 
 def test_no_image_is_known_to_be_none() -> None:
