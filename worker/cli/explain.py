@@ -23,7 +23,7 @@ def explain(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE|-]...",
+            metavar="FILE|-",
             help="Any payloads: log files, events, queue messages; gzip too. - is stdin.",
         ),
     ] = None,

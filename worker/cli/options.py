@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.times import parse_time
-from worker.settings import Settings
+from worker.settings import LEDGER_DEFAULT, Settings
 
 LedgerOption = Annotated[
     str | None,
@@ -79,3 +79,13 @@ def read_settings(
     return Settings.read(
         os.environ, ledger=ledger, registry=registry, prices=prices, quarantine=quarantine
     )
+
+
+def ledger_option(settings: Settings) -> str:
+    """Return ` --ledger ...` for commands that are suggested, where it is not the default."""
+    return "" if settings.ledger == LEDGER_DEFAULT else f" --ledger {settings.ledger}"
+
+
+def quarantine_option(settings: Settings) -> str:
+    """Return ` --quarantine ...` for commands that are suggested, where one was given."""
+    return "" if settings.quarantine is None else f" --quarantine {settings.quarantine}"

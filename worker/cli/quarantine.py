@@ -13,6 +13,8 @@ from worker.cli.options import (
     PricesOption,
     QuarantineOption,
     RegistryOption,
+    ledger_option,
+    quarantine_option,
     read_settings,
 )
 from worker.core.errors import ConfigurationError
@@ -50,7 +52,7 @@ def list_items(
     if as_json:
         print_json({"count": len(items), "items": [item_document(item) for item in items]})
     else:
-        _print_items(items, limit)
+        _print_items(items, limit, ledger_option(settings) + quarantine_option(settings))
 
 
 @app.command(epilog="Example: ledgerock quarantine show 3f2a")
@@ -167,7 +169,7 @@ def place_of(item: QuarantinedRecord) -> str:
     return place if position.path == "$" else f"{place} {position.path}".strip()
 
 
-def _print_items(items: list[QuarantinedRecord], limit: int) -> None:
+def _print_items(items: list[QuarantinedRecord], limit: int, options: str) -> None:
     from worker.cli.output import cells, console, quantity, table
 
     out = console()
@@ -182,8 +184,8 @@ def _print_items(items: list[QuarantinedRecord], limit: int) -> None:
     if len(items) > limit:
         out.print(f"and {len(items) - limit:,} more; --limit {len(items)} shows them all")
     out.print(
-        f"{quantity(len(items), 'record')}: `ledgerock quarantine show ID` prints one, "
-        "`ledgerock quarantine redrive --all` tries them again"
+        f"{quantity(len(items), 'record')}: `ledgerock quarantine show ID{options}` prints one, "
+        f"`ledgerock quarantine redrive --all{options}` tries them again"
     )
 
 

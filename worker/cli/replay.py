@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -17,10 +16,12 @@ from worker.cli.options import (
     RegistryOption,
     SinceOption,
     UntilOption,
+    ledger_option,
+    quarantine_option,
     read_settings,
 )
 from worker.cli.times import window_of
-from worker.settings import LEDGER_DEFAULT, Settings
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.core.ledger import Amounts
@@ -153,16 +154,16 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
         f"{quantity(done.duplicates, 'duplicate')}, {done.ignored:,} ignored, "
         f"{done.quarantined:,} quarantined"
     )
-    _print_top("principal", done.by_principal, done.totals)
-    _print_top("model", done.by_model, done.totals)
-    lines = notes(done.totals, show_usd(done.totals.estimated_pico_usd))
+    _print_top("principal", done.by_principal, done.totals, settings)
+    _print_top("model", done.by_model, done.totals, settings)
+    lines = notes(done.totals, show_usd(done.totals.estimated_pico_usd), ledger_option(settings))
     lines += _ignored(done.ignored_reasons)
     if done.quarantined:
         lines.append(_quarantined(done.quarantined, settings, dry_run=dry_run))
     if dry_run:
         lines.append("nothing was booked; run it again without --dry-run")
     elif settings.ledger_file is not None and (done.recorded or done.upgraded):
-        option = _option("--ledger", settings.ledger, LEDGER_DEFAULT)
+        option = ledger_option(settings)
         lines.append(f"next: `ledgerock report{option}`, `ledgerock report --by day{option}`")
     if lines:
         out.print()
@@ -170,7 +171,9 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
         out.print(f"* {line}")
 
 
-def _print_top(heading: str, amounts_by_key: Mapping[str, Amounts], total: Amounts) -> None:
+def _print_top(
+    heading: str, amounts_by_key: Mapping[str, Amounts], total: Amounts, settings: Settings
+) -> None:
     from worker.cli.figures import SpendTable
     from worker.cli.output import console
 
@@ -182,7 +185,9 @@ def _print_top(heading: str, amounts_by_key: Mapping[str, Amounts], total: Amoun
     out.print()
     out.print(SpendTable(heading, shown, total, out.width).table)
     if len(rows) > len(shown):
-        out.print(f"and {len(rows) - len(shown):,} more; `ledgerock report --by {heading}`")
+        more = f"and {len(rows) - len(shown):,} more"
+        hint = f"; `ledgerock report --by {heading}{ledger_option(settings)}`"
+        out.print(more if settings.ledger_file is None else more + hint)
 
 
 def _ignored(reasons: Mapping[str, int]) -> list[str]:
@@ -200,11 +205,5 @@ def _quarantined(number: int, settings: Settings, *, dry_run: bool) -> str:
     records = f"{quantity(number, 'record')} not understood"
     if dry_run:
         return f"{records}; `ledgerock explain FILE` says why"
-    where = _option("--ledger", settings.ledger, LEDGER_DEFAULT)
-    if settings.quarantine is not None:
-        where = _option("--quarantine", settings.quarantine, None)
+    where = quarantine_option(settings) or ledger_option(settings)
     return f"{records} and put aside; look at them with `ledgerock quarantine list{where}`"
-
-
-def _option(name: str, value: str | Path, default: str | None) -> str:
-    return "" if value == default else f" {name} {value}"

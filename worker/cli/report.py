@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.options import LedgerOption, SinceOption, UntilOption, read_settings
+from worker.cli.options import (
+    LedgerOption,
+    SinceOption,
+    UntilOption,
+    ledger_option,
+    read_settings,
+)
 from worker.cli.times import window_of
 from worker.settings import Settings
 
@@ -133,7 +139,9 @@ def _print_table(result: Report, settings: Settings) -> None:
     out.print(title, style="bold")
     out.print(spend.table)
     out.print()
-    for line in notes(result.total, show_usd(result.total.estimated_pico_usd)):
+    for line in notes(
+        result.total, show_usd(result.total.estimated_pico_usd), ledger_option(settings)
+    ):
         out.print(f"* {line}")
     if spend.rounded:
         out.print("* shown to six decimals; `--format json` has every digit")

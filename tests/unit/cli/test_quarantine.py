@@ -218,3 +218,11 @@ def test_arguments_that_make_no_sense_are_refused(run: Run) -> None:
     run("quarantine", "redrive", "ab", "--all", code=2, error="or --all")
     run("quarantine", "redrive", "abcd", code=2, error="abcd: no such record")
     run("quarantine", "list", "--ledger", "memory", code=2, error="--quarantine DIR")
+
+
+def test_hints_name_the_ledger_and_quarantine_that_were_given(run: Run, folder: Path) -> None:
+    write_month(folder)
+    options = ("--ledger", "sqlite:b.db", "--quarantine", "aside")
+    run("replay", "logs", *options)
+    text = run("quarantine", "list", *options)
+    assert "redrive --all --ledger sqlite:b.db --quarantine aside`" in text
