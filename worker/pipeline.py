@@ -19,6 +19,7 @@ from worker.core.errors import TransientError
 from worker.core.evidence import Evidence, Observation
 from worker.core.posting import Poster
 from worker.core.results import (
+    POSTABLE,
     DeliveryResult,
     Ignored,
     Malformed,
@@ -188,7 +189,7 @@ def _unpostable(failure: tuple[str, Evidence, Exception]) -> Malformed:
     key, evidence, error = failure
     return Malformed(
         path="$",
-        expected="a call that can be priced and attributed",
+        expected=POSTABLE,
         found=f"{type(error).__name__}: {error}",
         body=msgspec.json.encode(EvidenceRecord(key, evidence)),
         position=Position(source=key),

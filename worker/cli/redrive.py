@@ -9,16 +9,10 @@ import msgspec
 from worker.bootstrap import open_pipeline
 from worker.core.errors import ConfigurationError
 from worker.core.evidence import Observation
-from worker.core.results import Malformed, ObjectReference, Outcome
+from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome
 from worker.pipeline import Digester, EvidenceRecord, Pipeline
 from worker.ports import Committed, Quarantine, QuarantinedRecord
 from worker.settings import Settings
-
-UNPOSTABLE: Final = "a call that can be priced and attributed"
-"""What the pipeline expected of a record that it kept as decoded evidence.
-
-Only such records are read as evidence: anyone may send a payload that looks like one.
-"""
 
 _EVIDENCE_RECORD: Final = msgspec.json.Decoder(EvidenceRecord)
 
@@ -109,7 +103,8 @@ async def _redrive(pipeline: Pipeline, item: QuarantinedRecord) -> Redriven:
 
 def decode_again(pipeline: Pipeline, record: Malformed) -> list[Outcome]:
     """Decode a quarantined body: evidence that could not be posted, or any payload."""
-    if record.expected == UNPOSTABLE:
+    # Only these are read as evidence: anyone may send a payload that looks like one.
+    if record.expected == POSTABLE:
         try:
             kept = _EVIDENCE_RECORD.decode(record.body)
         except msgspec.DecodeError as error:

@@ -25,6 +25,7 @@ from worker.core.posting import Poster, Terms
 from worker.core.pricing import ChargeLine, charge_lines
 from worker.core.report import iso_time
 from worker.core.results import (
+    POSTABLE,
     Ignored,
     Malformed,
     ObjectReference,
@@ -85,7 +86,7 @@ class Explanation:
         try:
             return explain_call(key, self._calls[key], self._poster)
         except Exception as error:  # noqa: BLE001 - booking quarantines such a call, alone
-            expected = "a call that can be priced and attributed"
+            expected = POSTABLE
             found = f"{type(error).__name__}: {error}"
             return explain_other(Malformed("$", expected, found, b"", position=Position(key)))
 
@@ -125,6 +126,8 @@ def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]
     }
     if unrated:
         document["unrated_units"] = unrated
+    if who := poster.attribution(evidence).reason:
+        document["attribution_reason"] = who
     return document | _details(facts, terms, posting)
 
 

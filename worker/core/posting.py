@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.attribution import attribute
+from worker.core.attribution import Attribution, attribute
 from worker.core.catalogue import Catalogue
 from worker.core.codec import intern_value
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts
@@ -119,6 +119,10 @@ class Poster:
     def terms(self, evidence: Evidence) -> Terms:
         """Return how a call is charged, for explanations."""
         return self._terms(evidence.facts, evidence.occurred_at_ms)
+
+    def attribution(self, evidence: Evidence) -> Attribution:
+        """Return who made a call and who pays, with the reason where that is in doubt."""
+        return attribute(evidence.facts, evidence.occurred_at_ms, self._registry)
 
     def _plan(self, evidence: Evidence, stretch: int) -> _Plan:
         facts, at_ms = evidence.facts, evidence.occurred_at_ms

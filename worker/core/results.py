@@ -8,10 +8,14 @@ ledger has spoken.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from worker.core.evidence import Observation
+
+POSTABLE: Final = "a call that can be priced and attributed"
+"""What was expected of a decoded call whose pricing or attribution failed."""
 
 
 class RecordResult(StrEnum):

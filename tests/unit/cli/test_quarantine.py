@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import ACCOUNT, ALICE, log, write, write_month
 from worker.adapters.clock import SystemClock
 from worker.adapters.quarantine_files import FileQuarantine
-from worker.cli.redrive import UNPOSTABLE
+from worker.core.results import POSTABLE
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, Observation, call_key
 from worker.core.posting import Poster
 from worker.core.results import Malformed, Position
@@ -197,7 +197,7 @@ def test_a_call_that_could_not_be_posted_is_redriven_from_its_evidence(
 
 
 def test_evidence_of_another_version_stays(run: Run, folder: Path) -> None:
-    put_aside(folder, malformed(b'{"key": 1}', expected=UNPOSTABLE))
+    put_aside(folder, malformed(b'{"key": 1}', expected=POSTABLE))
     (item,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
     assert item["result"] == "Quarantined"
     assert "evidence as this version keeps it" in item["reason"]
