@@ -13,6 +13,7 @@ integer.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ KEYS_PER_LOOKUP: Final = 500
 SCAN_CHUNK: Final = 5_000
 INTERNED_KNOWN_MAX: Final = 200_000
 BUSY_TIMEOUT_SECONDS: Final = 60.0
+BUSY_PAUSE_SECONDS: Final = 0.02
 
 LEAF_FIELDS: Final = Leaf.__struct_fields__
 MONEY_FIELDS: Final = ("cost_pico_usd", "estimated_pico_usd")
@@ -125,13 +127,31 @@ class SqliteLedger:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         try:
-            self._prepare()
+            self._prepare_patiently()
         except BaseException as error:
             self._connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._unusable(error) from error
             raise
         self._decoder = Bodies(self._lookup)
+
+    def _prepare_patiently(self) -> None:
+        """Prepare; where another process is just making this ledger, try again.
+
+        SQLite does not wait by itself when the change to a write-ahead log finds the file locked.
+        """
+        give_up_at = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                return self._prepare()
+            except sqlite3.OperationalError as error:
+                self._undo("ROLLBACK")
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() >= give_up_at:
+                    message = f"{self._path}: {error}: another process has been writing for long"
+                    raise TransientError(message) from error
+            time.sleep(BUSY_PAUSE_SECONDS)
 
     def _unusable(self, error: sqlite3.Error) -> ConfigurationError:
         return ConfigurationError(
@@ -162,10 +182,10 @@ class SqliteLedger:
         run("PRAGMA cache_size = -65536")
         run("PRAGMA wal_autocheckpoint = 16000")
         run("PRAGMA temp_store = MEMORY")
-        if empty:
-            self._create()
         if self._discard:
             run("BEGIN IMMEDIATE")
+        if empty:
+            self._create()
 
     def _create(self) -> None:
         with self._transaction():
