@@ -72,6 +72,11 @@ def encode_request_id(request_id: str) -> bytes:
     return b"t" + request_id.encode("utf-8", "surrogatepass") + b"\xff"
 
 
+def owner_offset(stored: bytes) -> int:
+    """Return where the request id of a stored key ends and its namespace and account begin."""
+    return 1 + UUID_BYTES if stored[:1] == b"u" else stored.index(b"\xff") + 1
+
+
 def decode_key(stored: bytes) -> str:
     """Undo `encode_key`."""
     if stored[:1] == b"u":

@@ -1,0 +1,292 @@
+"""How the ledger lies in DynamoDB: the only place that knows its keys and expressions.
+
+Two tables. `PREFIX-entries` holds one small item for each call:
+
+    r (B, hash)   the request id          o (B, range)  its namespace and account
+    b (B)         the stored body         u (N)         leaf id, of calls whose price is pending
+
+so that one request id is one query, and a sparse index `by-leaf` on `u` finds the calls that a
+late price or profile could move. `PREFIX-balances` holds everything that is few:
+
+    pk                  sk              what
+    p#<principal>       <day>#<shard>   a payer's day: twelve sums for each leaf, flat
+    w                   <day>#<shard>   everybody's day: cost, calls and tokens of each scope
+    i#<id>              -               an interned value (facts, leaf, basis)
+    d                   <day>           a day that has balances
+    n#<name>            -               a job's note
+
+A payer's series of days is one query; so are the wide scopes' days. The index `by-day` (keys
+only, so that adding to an item never touches it) lists the payers of a day.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any, Final
+from zlib import crc32
+
+from worker.core.codec import owner_offset
+from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
+from worker.core.transactions import WIDE_KINDS, BalanceKey
+
+Item = dict[str, Any]
+"""An item, or a key, in DynamoDB's wire form (`{"pk": {"S": "w"}}`)."""
+
+DAY_BUCKETS: Final = 8
+"""Partitions that a day's payers are spread over in the index `by-day`."""
+
+SHARDS_MAX: Final = 32
+"""Shards of one balance item at most."""
+
+FIELD_LETTERS: Final = "abcdefghijkl"
+"""One letter for each of `AMOUNT_FIELDS`, in their order. Never reordered."""
+
+WIDE_LETTERS: Final = {
+    "agent": "g",
+    "team": "t",
+    "application": "x",
+    "account": "a",
+    "model": "m",
+    "everything": "e",
+}
+_ID_BYTES: Final = 8
+_ID_CHARACTERS: Final = 13
+
+
+def entries_table(prefix: str) -> str:
+    """Name the table of entries."""
+    return f"{prefix}-entries"
+
+
+def balances_table(prefix: str) -> str:
+    """Name the table of balances."""
+    return f"{prefix}-balances"
+
+
+def table_definitions(prefix: str) -> list[dict[str, Any]]:
+    """Return the arguments of `CreateTable` for both tables: on demand, with their indexes."""
+    return [
+        {
+            "TableName": entries_table(prefix),
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [
+                {"AttributeName": "r", "AttributeType": "B"},
+                {"AttributeName": "o", "AttributeType": "B"},
+                {"AttributeName": "u", "AttributeType": "N"},
+            ],
+            "KeySchema": [
+                {"AttributeName": "r", "KeyType": "HASH"},
+                {"AttributeName": "o", "KeyType": "RANGE"},
+            ],
+            "GlobalSecondaryIndexes": [
+                {
+                    "IndexName": "by-leaf",
+                    "KeySchema": [{"AttributeName": "u", "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        },
+        {
+            "TableName": balances_table(prefix),
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+                {"AttributeName": "g", "AttributeType": "S"},
+            ],
+            "KeySchema": [
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            "GlobalSecondaryIndexes": [
+                {
+                    "IndexName": "by-day",
+                    "KeySchema": [
+                        {"AttributeName": "g", "KeyType": "HASH"},
+                        {"AttributeName": "pk", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        },
+    ]
+
+
+# --- Entries ---------------------------------------------------------------------------------
+
+
+def entry_key(stored: bytes) -> Item:
+    """Return the item key of a stored call key."""
+    cut = owner_offset(stored)
+    return {"r": {"B": stored[:cut]}, "o": {"B": stored[cut:]}}
+
+
+def stored_key(item: Mapping[str, Any]) -> bytes:
+    """Undo `entry_key`."""
+    return bytes(item["r"]["B"]) + bytes(item["o"]["B"])
+
+
+def entry_item(stored: bytes, body: bytes, pending_leaf: int | None) -> Item:
+    """Return the item of a call; `pending_leaf` is set while its price is pending."""
+    item = entry_key(stored) | {"b": {"B": body}}
+    if pending_leaf is not None:
+        item["u"] = {"N": str(pending_leaf)}
+    return item
+
+
+def request_key(request: bytes) -> dict[str, Any]:
+    """Return the query condition for one request id."""
+    return {
+        "KeyConditionExpression": "r = :r",
+        "ExpressionAttributeValues": {":r": {"B": request}},
+    }
+
+
+# --- Balances --------------------------------------------------------------------------------
+
+
+def day_key(day: int) -> str:
+    """Write a day so that text sorts as time does."""
+    return f"{day:06d}"
+
+
+def balance_item_key(key: BalanceKey, shard: int) -> Item:
+    """Return the item key of one shard of a balance."""
+    pk = f"p#{key.principal}" if key.principal else "w"
+    return {"pk": {"S": pk}, "sk": {"S": f"{day_key(key.day)}#{shard:02d}"}}
+
+
+def day_bucket(day: int, bucket: int) -> str:
+    """Name a partition of the index `by-day`."""
+    return f"{day_key(day)}#{bucket}"
+
+
+def balance_update(
+    key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]], shard: int
+) -> tuple[Item, dict[str, Any]] | None:
+    """Return the key and the expression that add postings to one shard of a balance.
+
+    All names are flat and made of letters and digits, so they need no placeholders. None if
+    there is nothing to add.
+    """
+    deltas = _wide_deltas(key.day, postings) if not key.principal else _payer_deltas(key, postings)
+    values: Item = {}
+    additions = []
+    for name, delta in deltas.items():
+        if delta:
+            marker = f":{len(values)}"
+            values[marker] = {"N": str(delta)}
+            additions.append(f"{name} {marker}")
+    if not additions:
+        return None
+    expression = f"ADD {', '.join(additions)}"
+    if key.principal:
+        bucket = crc32(key.principal.encode()) % DAY_BUCKETS
+        values[":g"] = {"S": day_bucket(key.day, bucket)}
+        expression += " SET g = :g"
+    return balance_item_key(key, shard), {
+        "UpdateExpression": expression,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _payer_deltas(
+    key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]]
+) -> dict[str, int]:
+    deltas: dict[str, int] = {}
+    for leaf, amounts, leaf_id in postings:
+        if leaf.principal == key.principal and leaf.day == key.day:
+            prefix = f"l{_text_id(leaf_id)}"
+            for letter, name in zip(FIELD_LETTERS, AMOUNT_FIELDS, strict=True):
+                attribute = prefix + letter
+                deltas[attribute] = deltas.get(attribute, 0) + getattr(amounts, name)
+    return deltas
+
+
+def _wide_deltas(
+    day: int, postings: Iterable[tuple[Leaf, Amounts, int]]
+) -> dict[str, int]:
+    deltas: dict[str, int] = {}
+    for leaf, amounts, _ in postings:
+        local = dict(leaf.local_days)
+        figures = wide_figures(amounts)
+        for kind in WIDE_KINDS:
+            if local.get(kind, leaf.day) != day:
+                continue
+            scope = "" if kind == "everything" else getattr(leaf, kind)
+            if not scope and kind != "everything":
+                continue
+            name = wide_name(kind, scope)
+            for letter, figure in figures.items():
+                deltas[name + letter] = deltas.get(name + letter, 0) + figure
+    return deltas
+
+
+def wide_figures(amounts: Amounts) -> dict[str, int]:
+    """Return what wide items keep of amounts: `c` cost in pico-USD, `n` calls, `t` tokens."""
+    tokens = (
+        amounts.input_tokens
+        + amounts.output_tokens
+        + amounts.cache_read_tokens
+        + amounts.cache_write_5m_tokens
+        + amounts.cache_write_1h_tokens
+    )
+    return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens}
+
+
+def wide_name(kind: str, scope: str) -> str:
+    """Name a scope within a wide item; scopes are any text, attribute names are not."""
+    digest = blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=_ID_BYTES).digest()
+    return WIDE_LETTERS[kind] + _characters(digest)
+
+
+def leaf_amounts(item: Mapping[str, Any]) -> dict[int, Amounts]:
+    """Read the leaves of a payer's day."""
+    found: dict[int, dict[str, int]] = {}
+    for name, value in item.items():
+        if name[0] == "l" and len(name) == 1 + _ID_CHARACTERS + 1:
+            field = AMOUNT_FIELDS[FIELD_LETTERS.index(name[-1])]
+            leaf_id = _leaf_id(name[1:-1])
+            found.setdefault(leaf_id, {})[field] = int(value["N"])
+    return {leaf_id: Amounts(**fields) for leaf_id, fields in found.items()}
+
+
+def wide_sums(item: Mapping[str, Any]) -> dict[str, int]:
+    """Read the sums of a wide item by attribute name."""
+    return {
+        name: int(value["N"])
+        for name, value in item.items()
+        if len(name) == 1 + _ID_CHARACTERS + 1 and name[0] in WIDE_LETTERS.values()
+    }
+
+
+def _text_id(leaf_id: int) -> str:
+    return _characters(leaf_id.to_bytes(_ID_BYTES, "big", signed=True))
+
+
+def _characters(digest: bytes) -> str:
+    return base64.b32encode(digest).decode().rstrip("=")
+
+
+def _leaf_id(text: str) -> int:
+    return int.from_bytes(base64.b32decode(f"{text}==="), "big", signed=True)
+
+
+# --- Interned values, days, notes ------------------------------------------------------------
+
+
+def interned_key(value_id: int) -> Item:
+    """Return the item key of an interned value."""
+    return {"pk": {"S": f"i#{value_id}"}, "sk": {"S": "-"}}
+
+
+def known_day_key(day: int) -> Item:
+    """Return the item key that says that a day has balances."""
+    return {"pk": {"S": "d"}, "sk": {"S": day_key(day)}}
+
+
+def note_key(name: str) -> Item:
+    """Return the item key of a job's note."""
+    return {"pk": {"S": f"n#{name}"}, "sk": {"S": "-"}}
