@@ -140,7 +140,12 @@ class Digester:
         for outcome in outcomes:
             count += 1
             if isinstance(outcome, Observation):
-                if window is None or window.holds(outcome.evidence.occurred_at_ms):
+                # What names no time (a batch job's manifest) may belong to any: rank 0.
+                if (
+                    window is None
+                    or window.holds(outcome.evidence.occurred_at_ms)
+                    or not outcome.evidence.occurred_at_rank
+                ):
                     add(outcome)
                 else:
                     self._ignore("outside of --since and --until")

@@ -6,7 +6,7 @@ from functools import reduce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, merge
+from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, OutputSums, merge
 
 EXAMPLES = 10 * settings().max_examples
 
@@ -24,14 +24,19 @@ counts = st.builds(
     st.booleans(),
     st.sampled_from([(), (("images", 1),), (("images", 2),), (("requests", 1),)]),
 )
+sums = st.builds(OutputSums, *[st.integers(0, 2)] * 5)
+outputs = st.dictionaries(st.sampled_from(["", "a", "b", "c"]), sums, max_size=3).map(
+    lambda by_name: tuple(sorted(by_name.items()))
+)
 facts = st.builds(
     Facts,
     account=st.sampled_from(["111122223333", "444455556666"]),
     **{
         name: (metadata if name == "metadata" else ranks if name.endswith("_rank") else texts)
         for name in Facts.__struct_fields__
-        if name != "account"
+        if name not in {"account", "outputs"}
     },
+    outputs=outputs,
 )
 evidences = st.builds(
     Evidence,

@@ -26,6 +26,13 @@ REQUEST_ID_LENGTH_MAX: Final = 128
 """Longest request id that is accepted; AWS sends UUIDs of 36 characters."""
 
 
+UNKNOWN_ACCOUNT: Final = "-"
+"""Stands for an account that the evidence does not name. Sorts before every account id."""
+
+OUTPUTS_MAX: Final = 256
+"""Most output objects of one batch job that are kept; the first by name if there are more."""
+
+
 class EvidenceRank(IntEnum):
     """How much a record proves about the *counts* of a call; more is better."""
 
@@ -95,6 +102,24 @@ class Counts(msgspec.Struct, frozen=True, gc=False, array_like=True):
 NO_COUNTS: Final = Counts()
 
 
+class OutputSums(NamedTuple):
+    """What one output object of a batch inference job adds up to.
+
+    Attributes:
+        records: Lines, or records processed by the job if this is its manifest.
+        errors: Those of them that failed.
+        uncounted: Those of them that name no token counts.
+        input_tokens: Sum over the others.
+        output_tokens: Sum over the others.
+    """
+
+    records: int
+    errors: int
+    uncounted: int
+    input_tokens: int
+    output_tokens: int
+
+
 class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The descriptive side of the evidence: who called what, where. Shared by many calls.
 
@@ -102,7 +127,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ever known from CloudTrail; empty means unknown.
 
     Attributes:
-        account: The account of the call (part of its key, so always equal when merging).
+        account: The account of the call: part of its key, but of a batch job's, so nearly
+            always equal when merging.
         region: The calling Region, which sets the price.
         model_id: The model id or ARN as received.
         operation: `InvokeModel`, `Converse`, ...
@@ -118,6 +144,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
         on_behalf_of: Identity Center user id.
         invoked_by: AWS service that made the call.
         credential: `bearer` if the call was made with a Bedrock API key.
+        outputs: Of a batch inference job, the sums of its output objects, sorted by name (see
+            `worker.core.job_outputs`).
     """
 
     account: str
@@ -144,6 +172,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     on_behalf_of: str = ""
     invoked_by: str = ""
     credential: str = ""
+    outputs: tuple[tuple[str, OutputSums], ...] = ()
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -152,7 +181,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes:
         facts: Descriptive fields.
         occurred_at_ms: Event time, epoch milliseconds UTC.
-        occurred_at_rank: Rank of the record that the time came from.
+        occurred_at_rank: Rank of the record that the time came from; 0 if no record had one.
         rank: How much is proven about the counts (an `EvidenceRank`).
         counts: The best-ranked counts.
         conflicting: Records of that same rank disagreed; the larger counts were kept.
@@ -190,8 +219,10 @@ def call_key(namespace: str, account: str, request_id: str) -> str:
     """Return the key of a call: `aws/111122223333/<request id>`.
 
     Args:
-        namespace: `aws`, `batch` (the request id is then the job ARN) or `api`.
-        account: The calling account; never contains a slash.
+        namespace: `aws`, `batch` (the request id is then the last segment of the job's ARN:
+            its manifest knows no more) or `api`.
+        account: The calling account; never contains a slash. `UNKNOWN_ACCOUNT` for batch jobs,
+            which are known by their id alone.
         request_id: What AWS calls `requestId` in logs and `requestID` in CloudTrail.
     """
     return f"{namespace}/{account}/{request_id}"
@@ -259,10 +290,22 @@ def merge_facts(left: Facts, right: Facts) -> Facts:
     for name in _UNRANKED_FIELDS:
         if getattr(right, name) > getattr(left, name):
             changes[name] = getattr(right, name)
-    # Keys of one call share the account; keep the merge total (and commutative) regardless.
+    # Keys of one call share the account, but for batch jobs; the merge is total regardless.
     if right.account > left.account:
         changes["account"] = right.account
+    if right.outputs and right.outputs != left.outputs:
+        changes["outputs"] = _merge_outputs(left.outputs, right.outputs)
     return msgspec.structs.replace(left, **changes) if changes else left
+
+
+def _merge_outputs(
+    left: tuple[tuple[str, OutputSums], ...], right: tuple[tuple[str, OutputSums], ...]
+) -> tuple[tuple[str, OutputSums], ...]:
+    """Join by name, the greater sums of each; the first `OUTPUTS_MAX` names are kept."""
+    joined = dict(left)
+    for name, sums in right:
+        joined[name] = max(sums, joined.get(name, sums))
+    return tuple(sorted(joined.items())[:OUTPUTS_MAX])
 
 
 def _merge_counts(left: Evidence, right: Evidence) -> tuple[int, Counts, bool]:

@@ -19,6 +19,7 @@ from worker.core.evidence import (
     merge,
     split_call_key,
 )
+from worker.core.job_outputs import job_arn
 from worker.core.ledger import Posting, Status
 from worker.core.money import format_atto_usd, format_pico_usd
 from worker.core.posting import Poster, Terms
@@ -94,7 +95,8 @@ class Explanation:
 def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]:
     """Explain one call: who, what, how much of it, and every rate that was used.
 
-    Money is in exact decimal strings of USD; `cost_usd` is None where no cost is known.
+    Money is in exact decimal strings of USD; `cost_usd` is None where no cost is known, and
+    `occurred_at` where no record said when. A batch job is named by its ARN once that is known.
     """
     call = split_call_key(key)
     facts = evidence.facts
@@ -102,11 +104,12 @@ def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]
     posting = poster.post(evidence)
     lines = _lines(evidence, terms)
     unrated = sorted({line.unit for line in lines if line.rate_atto is None})
+    is_job = call.namespace == "batch"
     document: dict[str, Any] = {
         "namespace": call.namespace,
-        "account": call.account,
-        "request_id": call.request_id,
-        "occurred_at": iso_time(evidence.occurred_at_ms),
+        "account": facts.account if is_job else call.account,
+        "request_id": job_arn(facts, call.request_id) if is_job else call.request_id,
+        "occurred_at": iso_time(evidence.occurred_at_ms) if evidence.occurred_at_rank else None,
         "region": terms.reference.region,
         "identity": posting.leaf.identity,
         "principal": posting.leaf.principal,

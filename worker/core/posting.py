@@ -16,6 +16,7 @@ from worker.core.attribution import Attribution, attribute
 from worker.core.catalogue import Catalogue
 from worker.core.codec import intern_value
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts
+from worker.core.job_outputs import NO_MODEL_REASON, TIER_BATCH, doubt
 from worker.core.ledger import MS_PER_DAY, Basis, Leaf, Posting, Rated, Route, Status
 from worker.core.model_id import Billing, ModelReference, resolve_model
 from worker.core.pricing import (
@@ -59,6 +60,7 @@ class Terms(msgspec.Struct, frozen=True):
         tier: Service tier; `standard` where the evidence names none.
         card: Its rates, or None.
         blocked: Set where no rate can apply: the status of such a call, and why.
+        doubt: What is uncertain of every call on these terms, or empty.
     """
 
     reference: ModelReference
@@ -66,6 +68,7 @@ class Terms(msgspec.Struct, frozen=True):
     tier: str
     card: RateCard | None
     blocked: tuple[Status, str] | None
+    doubt: str = ""
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -145,15 +148,16 @@ class Poster:
     def _terms(self, facts: Facts, at_ms: int) -> Terms:
         reference = resolve_model(facts.model_id, facts.region, self._registry.profile_model)
         tier = facts.service_tier or TIER_STANDARD
-        blocked = _blocked(reference, tier)
+        uncertain = doubt(facts) if facts.outputs else ""
+        blocked = _blocked(reference, tier, facts)
         if blocked is not None:
-            return Terms(reference, reference.model, tier, None, blocked)
+            return Terms(reference, reference.model, tier, None, blocked, uncertain)
         model = self._catalogue.canonical(reference.model)
         card = self._catalogue.card(model, reference.routing, reference.region, tier, at_ms)
         if card is None:
             reason = self._catalogue.reason(model) or f"no rate for model {model}"
             blocked = (Status.UNPRICED, reason)
-        return Terms(reference, model, tier, card, blocked)
+        return Terms(reference, model, tier, card, blocked, uncertain)
 
     def _leaf(self, facts: Facts, terms: Terms, at_ms: int) -> Leaf:
         who = attribute(facts, at_ms, self._registry)
@@ -181,12 +185,13 @@ class Poster:
 _NOT_BY_TOKEN: Final = frozenset({Billing.PROVISIONED, Billing.IMPORTED, Billing.CUSTOM_DEPLOYMENT})
 
 
-def _blocked(reference: ModelReference, tier: str) -> tuple[Status, str] | None:
+def _blocked(reference: ModelReference, tier: str, facts: Facts) -> tuple[Status, str] | None:
     """Say why a kind of call cannot be priced by its counts, if so."""
     if reference.billing in _NOT_BY_TOKEN:
         return Status.UNMETERED, reference.reason
     if reference.billing is not Billing.TOKEN:
-        return Status.UNPRICED, reference.reason
+        unnamed = tier == TIER_BATCH and not facts.model_id
+        return Status.UNPRICED, NO_MODEL_REASON if unnamed else reference.reason
     if tier == TIER_RESERVED:
         return Status.UNMETERED, RESERVED_TIER_REASON
     return None
@@ -200,7 +205,7 @@ def rate(route: Route, terms: Terms, evidence: Evidence) -> Rated:
             return Rated(route, 0, Status.FAILED, f"failed: {facts.error_code}")
         if terms.blocked is not None and terms.blocked[0] is Status.UNMETERED:
             return Rated(route, 0, Status.UNMETERED, terms.blocked[1])
-        return Rated(route, 0, Status.UNMETERED, NO_COUNTS_REASON)
+        return Rated(route, 0, Status.UNMETERED, terms.doubt or NO_COUNTS_REASON)
     if terms.blocked is not None or terms.card is None:
         status, reason = terms.blocked or (Status.UNPRICED, f"no rate for model {terms.model}")
         return Rated(route, 0, status, reason)
@@ -211,6 +216,7 @@ def rate(route: Route, terms: Terms, evidence: Evidence) -> Rated:
         and not evidence.conflicting
         and charged.rated
         and not charged.unrated_units
+        and not terms.doubt
         and charged.assumed_reason is None
         and counts.input_tokens is not None
         and counts.output_tokens is not None
@@ -222,6 +228,8 @@ def rate(route: Route, terms: Terms, evidence: Evidence) -> Rated:
         units = ", ".join(charged.unrated_units)
         return Rated(route, 0, Status.UNPRICED, f"no rate for {units} of {terms.model}")
     reasons = _assumptions(terms.card, charged, evidence)
+    if terms.doubt:
+        reasons.append(terms.doubt)
     status = Status.ESTIMATED if reasons else Status.PRICED
     return Rated(route, charged.cost_pico_usd, status, "; ".join(reasons))
 

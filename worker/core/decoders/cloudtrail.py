@@ -26,6 +26,7 @@ from worker.core.evidence import (
     call_key,
     descriptive_rank,
 )
+from worker.core.job_outputs import CREATE_JOB, TIER_BATCH, job_key, parse_job_arn
 from worker.core.results import Ignored, Malformed
 
 RUNTIME_SOURCE: Final = "bedrock.amazonaws.com"
@@ -113,6 +114,12 @@ class _Details(msgspec.Struct, gc=False):
     small: _Additional | None = msgspec.field(name="additionalEventData", default=None)
 
 
+class _Response(msgspec.Struct, gc=False):
+    """`responseElements` of the creation of a batch job."""
+
+    job_arn: str | None = msgspec.field(name="jobArn", default=None)
+
+
 class _Resource(msgspec.Struct, gc=False):
     type: str | None = None
     arn: str | None = msgspec.field(name="ARN", default=None)
@@ -129,6 +136,7 @@ class _Event(msgspec.Struct, gc=False):
     additional: _Additional | None = msgspec.field(name="additionalEventData", default=None)
     details: _Details | None = msgspec.field(name="serviceEventDetails", default=None)
     resources: list[_Resource | None] | None = None
+    response: _Response | None = msgspec.field(name="responseElements", default=None)
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -147,6 +155,7 @@ _NO_IDENTITY: Final = _Identity()
 _NO_REQUEST: Final = _Request()
 _NO_ADDITIONAL: Final = _Additional()
 _NO_SESSION: Final = _Session()
+_NO_RESPONSE: Final = _Response()
 _NO_ISSUER: Final = _Issuer()
 
 
@@ -171,6 +180,8 @@ class CloudTrailDecoder:
         """
         try:
             header = _decode_header(raw)
+            if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_JOB:
+                return self._observe_job(header, _decode_event(raw))
             reason = _no_call_reason(header)
             if reason:
                 return Ignored(reason)
@@ -214,6 +225,30 @@ class CloudTrailDecoder:
             )
         evidence = Evidence(self._interned(facts), occurred_at_ms, described, int(rank), counts)
         return Observation(call_key("aws", account, request_id), evidence)
+
+    def _observe_job(self, header: _Header, event: _Event) -> Observation | Ignored:
+        """Return who created a batch inference job, of which model. Its counts come later."""
+        if event.error_code:
+            return Ignored(f"{CREATE_JOB} that failed: {fields.cut(event.error_code)}")
+        event_time = event.event_time or fields.no_time("$.eventTime")
+        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime")
+        answer = event.response or _NO_RESPONSE
+        arn = parse_job_arn(answer.job_arn or "")
+        if arn is None:
+            found = fields.quote(answer.job_arn) if answer.job_arn else fields.NOTHING
+            raise FieldError("$.responseElements.jobArn", "the ARN of a batch job", found)
+        described = descriptive_rank(SourceRank.API_EVENT, EvidenceRank.SIGHTING)
+        bearer = _additional(event)[2]
+        facts = msgspec.structs.replace(
+            _facts_of(header, event, arn.account, described),
+            region=arn.region,
+            region_rank=described,
+            service_tier=TIER_BATCH,
+            service_tier_rank=described,
+            credential=BEARER if bearer else "",
+        )
+        evidence = Evidence(facts, occurred_at_ms, described, int(EvidenceRank.SIGHTING))
+        return Observation(job_key(arn.job_id), evidence)
 
     def _interned(self, facts: Facts) -> Facts:
         facts_key = msgspec.structs.astuple(facts)

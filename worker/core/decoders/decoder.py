@@ -38,11 +38,14 @@ class Decoder:
         """
         outcomes: list[Outcome] = []
         position = Position(source)
+        self._dispatcher.begin(source)
         try:
             self._dispatcher.payload(payload, position, 0, outcomes)
         except RecordsBoundError as error:
             found = "more; the rest was not read"
             outcomes.append(malformed(position, payload, str(error), found))
+        # A payload may be a part of an object, or one record of it that is redriven.
+        self._dispatcher.end(source, outcomes, whole=False)
         return iter(outcomes)
 
     def decode_stream(self, chunks: Iterable[bytes], *, source: str) -> Iterator[Block]:
@@ -67,6 +70,7 @@ class Decoder:
         """
         outcomes: list[Outcome] = []
         position = Position(source)
+        self._dispatcher.begin(source)
         try:
             assembler = LineAssembler(self._dispatcher, position, 0)
             assembler.lines(lines, first_line, outcomes)
@@ -74,4 +78,5 @@ class Decoder:
         except RecordsBoundError as error:
             found = "more; the rest was not read"
             outcomes.append(malformed(position, b"", str(error), found))
+        self._dispatcher.end(source, outcomes, whole=False)
         return outcomes

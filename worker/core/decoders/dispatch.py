@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 
 from worker.core.decoders import (
+    batch_jobs,
     cloudwatch_logs,
     eventbridge,
     lambda_events,
+    log_events,
     s3_notification,
     sns,
 )
+from worker.core.decoders.aggregates import AGGREGATE_MAGIC, AggregateError, user_records
 from worker.core.decoders.cloudtrail import CloudTrailDecoder
 from worker.core.decoders.envelopes import (
     DECODE_ERRORS,
@@ -42,11 +45,10 @@ from worker.core.evidence import Observation
 from worker.core.results import Ignored, Malformed, Outcome, Position
 
 _KNOWN: Final = (
-    "a model invocation log, a CloudTrail event or file, an EventBridge event, a CloudWatch "
-    "Logs subscription, an S3 notification, or one of these in SQS, SNS or Kinesis"
+    "a model invocation log, a CloudTrail event or file, an EventBridge event, CloudWatch log "
+    "events, an S3 notification, output of a batch job, or one of these in SQS, SNS or Kinesis"
 )
 _ENVELOPE: Final = msgspec.json.Decoder(Envelope)
-_AGGREGATE_MAGIC: Final = b"\xf3\x89\x9a\xc2"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _BASE64_HEADS: Final = (b"H4sI", b"eJ", b"eA", b"eN", b"eF")
@@ -68,6 +70,7 @@ class Dispatcher:
             InvocationLogDecoder().try_decode
         )
         self._cloudtrail = CloudTrailDecoder()
+        self._tallies: dict[str, batch_jobs.OutputTally] = {}
 
     def payload(
         self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
@@ -89,12 +92,29 @@ class Dispatcher:
             return
         if compression(payload):
             self._compressed(payload, position, depth, outcomes)
-        elif payload.startswith(_AGGREGATE_MAGIC):
-            expected = "a record that is not aggregated"
-            found = "a record aggregated by the Kinesis Producer Library (magic F3 89 9A C2)"
-            self._emit(malformed(position, payload, expected, found), outcomes)
+        elif payload.startswith(AGGREGATE_MAGIC):
+            self._aggregate(payload, position, depth, outcomes)
         else:
             self._text(payload, position, depth, outcomes)
+
+    def _aggregate(
+        self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
+    ) -> None:
+        """Decode each of the records that the Kinesis Producer Library has packed into one."""
+        number = 0
+        try:
+            for number, data in enumerate(user_records(payload), 1):
+                where = below(position, f"#{number - 1}")
+                if data is None:
+                    expected, found = "a user record with data", "none that can be read"
+                    self._emit(malformed(where, payload, expected, found), outcomes)
+                else:
+                    self.payload(data, where, depth + 1, outcomes)
+        except AggregateError as error:
+            self._emit(malformed(position, payload, error.expected, error.found), outcomes)
+            return
+        if not number:
+            self._emit(Ignored("aggregated record without user records", position), outcomes)
 
     def _compressed(
         self, payload: bytes, position: Position, depth: int, outcomes: list[Outcome]
@@ -129,7 +149,7 @@ class Dispatcher:
             self._emit(malformed(position, payload, "UTF-8", "UTF-16"), outcomes)
         elif text.startswith(_BASE64_HEADS) and compression(content := _base64(text)):
             self.payload(content, position, depth + 1, outcomes)
-        elif b"\n" in text:
+        elif b"\n" in text or log_events.LINE_TIME.match(text):
             self.lines(payload, position, depth, outcomes)
         else:
             self._emit(malformed(position, payload, "JSON", excerpt(payload)), outcomes)
@@ -143,7 +163,8 @@ class Dispatcher:
         for block in slices((payload,), self.limits.block_bytes):
             reader.feed(block, outcomes)
         reader.finish(outcomes)
-        prose = payload.strip(_BLANK)[:1] != b"{"
+        text = payload.strip(_BLANK)
+        prose = text[:1] != b"{" and not log_events.LINE_TIME.match(text)
         if prose and all(isinstance(outcome, Malformed) for outcome in outcomes[start:]):
             # A stack trace in a log event is one bad record, however many lines it has.
             del outcomes[start:]
@@ -255,12 +276,7 @@ class Dispatcher:
         outcomes: list[Outcome],
     ) -> None:
         if len(envelope.records):
-            where = below(position, ".Records")
-            if bytes(memoryview(envelope.records)[:1]) == b"[":
-                self._elements(envelope.records, where, depth, outcomes)
-            else:
-                found = excerpt(envelope.records)
-                self._emit(malformed(where, raw, "an array", found, "$.Records"), outcomes)
+            self._records(envelope.records, "Records", raw, position, (depth, outcomes))
         elif len(envelope.message_type) and len(envelope.log_events):
             # Its malformed log events keep their own bodies: they are records by themselves.
             self._parts(cloudwatch_logs.unwrap_batch(envelope, position), depth, outcomes, None)
@@ -271,8 +287,57 @@ class Dispatcher:
             self._emit(placed(outcome, position), outcomes)
         elif text_of(envelope.test_event) == "s3:TestEvent":
             self._emit(Ignored("S3 test event", position), outcomes)
+        elif batch_jobs.is_line(envelope):
+            self._batch_line(envelope, position, outcomes)
+        elif batch_jobs.is_manifest(envelope):
+            self._emit(batch_jobs.manifest(raw, position), outcomes)
+        elif (listed := _listed(envelope)) is not None:
+            self._records(listed[1], listed[0], raw, position, (depth, outcomes))
+        elif (parts := _event_by_itself(envelope, position)) is not None:
+            self._parts(parts, depth, outcomes, raw)
         else:
             self._emit(_unknown(raw, position), outcomes)
+
+    def _records(
+        self,
+        array: msgspec.Raw,
+        name: str,
+        raw: bytes | msgspec.Raw,
+        position: Position,
+        going: tuple[int, list[Outcome]],
+    ) -> None:
+        """Decode the elements of what should be an array of records."""
+        depth, outcomes = going
+        where = below(position, f".{name}")
+        if bytes(memoryview(array)[:1]) == b"[":
+            self._elements(array, where, depth, outcomes)
+        else:
+            found = excerpt(array)
+            self._emit(malformed(where, raw, "an array", found, f"$.{name}"), outcomes)
+
+    def _batch_line(self, envelope: Envelope, position: Position, outcomes: list[Outcome]) -> None:
+        self._emit(batch_jobs.ignored_line(envelope, position), outcomes)
+        if batch_jobs.is_output_line(envelope):
+            tally = self._tallies.get(position.source)
+            if tally is None:
+                tally = self._tallies[position.source] = batch_jobs.OutputTally(position)
+            tally.add(envelope)
+
+    def begin(self, source: str) -> None:
+        """Start with a new object, or another payload, called `source`."""
+        self._tallies.pop(source, None)
+
+    def end(self, source: str, outcomes: list[Outcome], *, whole: bool) -> None:
+        """Append what can only be said at the end of an object or payload.
+
+        Args:
+            source: Its name.
+            outcomes: What is appended to.
+            whole: Whether all of an object was read, so that its sums are complete.
+        """
+        tally = self._tallies.pop(source, None)
+        if tally is not None:
+            outcomes.append(tally.outcome(whole=whole))
 
     def _parts(
         self,
@@ -325,6 +390,26 @@ def _unwrapped(envelope: Envelope, position: Position) -> Unwrapped | None:
         return eventbridge.unwrap(envelope, position)
     if len(envelope.topic_type) and len(envelope.topic_message):
         return sns.unwrap_notification(envelope, position)
+    return None
+
+
+def _listed(envelope: Envelope) -> tuple[str, msgspec.Raw] | None:
+    """Return key and value of a list of events that a command-line tool has written."""
+    if not absent(envelope.looked_up):
+        return "Events", envelope.looked_up
+    return None if absent(envelope.events) else ("events", envelope.events)
+
+
+def _event_by_itself(envelope: Envelope, position: Position) -> Unwrapped | None:
+    """Return what one event out of such a list holds, or the rows of a query; None if neither."""
+    if not absent(envelope.lookup_event):
+        return log_events.unwrap_lookup_event(envelope, position)
+    if log_events.is_log_event(envelope):
+        return log_events.unwrap_log_event(envelope, position)
+    if not absent(envelope.query_message):
+        return log_events.unwrap_query_event(envelope, position)
+    if not absent(envelope.query_results):
+        return log_events.unwrap_query(envelope, position)
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
-from worker.core.results import Ignored, Malformed, ObjectReference, Position
+from worker.core.results import Malformed, Outcome, Position
 
 DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises on input that it cannot read, whatever the input is.
@@ -47,6 +47,23 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     data: msgspec.Raw = _ABSENT
     s3: msgspec.Raw = _ABSENT
     sns: msgspec.Raw = msgspec.field(name="Sns", default=_ABSENT)
+    time: msgspec.Raw = _ABSENT
+    events: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    timestamp: msgspec.Raw = _ABSENT
+    ingestion_time: msgspec.Raw = msgspec.field(name="ingestionTime", default=_ABSENT)
+    query_results: msgspec.Raw = msgspec.field(name="results", default=_ABSENT)
+    query_message: msgspec.Raw = msgspec.field(name="@message", default=_ABSENT)
+    looked_up: msgspec.Raw = msgspec.field(name="Events", default=_ABSENT)
+    lookup_event: msgspec.Raw = msgspec.field(name="CloudTrailEvent", default=_ABSENT)
+    record_id: msgspec.Raw = msgspec.field(name="recordId", default=_ABSENT)
+    model_input: msgspec.Raw = msgspec.field(name="modelInput", default=_ABSENT)
+    model_output: msgspec.Raw = msgspec.field(name="modelOutput", default=_ABSENT)
+    error: msgspec.Raw = _ABSENT
+    total_record_count: msgspec.Raw = msgspec.field(name="totalRecordCount", default=_ABSENT)
+    processed_record_count: msgspec.Raw = msgspec.field(
+        name="processedRecordCount", default=_ABSENT
+    )
 
 
 class Shape(IntEnum):
@@ -74,7 +91,7 @@ class Part(NamedTuple):
     shape: Shape
 
 
-Unwrapped = Iterator[Part | Ignored | Malformed | ObjectReference]
+Unwrapped = Iterator[Part | Outcome]
 """What a wrapper's decoder yields: parts to go on with, and outcomes already."""
 
 

@@ -1,13 +1,15 @@
 """EventBridge events, by their `detail-type`.
 
 AWS documentation: "AWS service events delivered via AWS CloudTrail", "Amazon S3 event
-notifications using Amazon EventBridge".
+notifications using Amazon EventBridge", "Monitor changes to batch inference jobs with Amazon
+EventBridge".
 """
 
 from typing import Final
 
 import msgspec
 
+from worker.core.decoders import batch_jobs
 from worker.core.decoders.envelopes import (
     DECODE_ERRORS,
     Envelope,
@@ -25,6 +27,11 @@ from worker.core.results import Ignored, Malformed, ObjectReference, Position
 _CLOUDTRAIL_DETAIL_TYPES: Final = frozenset(
     {"AWS API Call via CloudTrail", "AWS Service Event via CloudTrail"}
 )
+_OBJECT_CREATED_TYPE: Final = "Object Created"
+_KNOWN_DETAIL_TYPES: Final = _CLOUDTRAIL_DETAIL_TYPES | {
+    _OBJECT_CREATED_TYPE,
+    batch_jobs.STATE_CHANGE,
+}
 
 
 class _Bucket(msgspec.Struct, frozen=True, gc=False):
@@ -58,13 +65,14 @@ def unwrap(envelope: Envelope, position: Position) -> Unwrapped:
         )
         return
     where = below(position, ".detail")
-    if kind not in _CLOUDTRAIL_DETAIL_TYPES and kind != "Object Created":
-        # Batch jobs among them: their counts stand in the job's manifest, not in the event.
+    if kind not in _KNOWN_DETAIL_TYPES:
         yield Ignored(f"EventBridge event: {excerpt(kind.encode('utf-8', 'replace'))}", position)
     elif bytes(envelope.detail)[:1] != b"{":
         yield malformed(where, envelope.detail, "an object", excerpt(envelope.detail))
-    elif kind == "Object Created":
+    elif kind == _OBJECT_CREATED_TYPE:
         yield _object_created(envelope.detail, where)
+    elif kind == batch_jobs.STATE_CHANGE:
+        yield batch_jobs.state_change(envelope, where)
     else:
         yield Part(where, envelope.detail, Shape.CLOUDTRAIL)
 

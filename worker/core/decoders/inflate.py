@@ -105,6 +105,47 @@ def inflate(chunks: Iterable[bytes], limits: Limits, bytes_max: int) -> Iterator
         yield block
 
 
+LAYERS_MAX: Final = 3
+"""Compressions inside each other that are undone: Firehose can compress what is compressed."""
+
+
+def inflate_layers(
+    chunks: Iterable[bytes], limits: Limits, bytes_max: int, layers_max: int = LAYERS_MAX
+) -> Iterator[bytes | Fault]:
+    """Do the same as `inflate`, also for content that is itself compressed.
+
+    A Firehose stream that compresses its output writes gzip of the gzip members that CloudWatch
+    Logs sent (AWS documentation: "Send CloudWatch Logs to Firehose").
+    """
+    blocks = inflate(chunks, limits, bytes_max)
+    first = next(blocks, None)
+    if first is None:
+        return
+    if isinstance(first, Fault) or layers_max <= 1 or not compression(first):
+        yield first
+        yield from blocks
+        return
+    outer_fault: Fault | None = None
+
+    def content() -> Iterator[bytes]:
+        nonlocal outer_fault
+        yield first
+        for block in blocks:
+            if isinstance(block, Fault):
+                outer_fault = block
+                return
+            yield block
+
+    for block in inflate_layers(content(), limits, bytes_max, layers_max - 1):
+        if isinstance(block, Fault):
+            # What the inner layer lacks, if the outer one broke off, is the outer one's fault.
+            yield outer_fault or block
+            return
+        yield block
+    if outer_fault is not None:
+        yield outer_fault
+
+
 def _plain(first: bytes, stream: Iterator[bytes], limits: Limits) -> Iterator[bytes | Fault]:
     def everything() -> Iterator[bytes]:
         yield first

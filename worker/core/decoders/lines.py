@@ -1,5 +1,7 @@
 """Lines into outcomes: one JSON value a line, spread over several, or several on one.
 
+A time may stand before the JSON, as in exports of CloudWatch Logs.
+
 A line that only begins a JSON document may be the first of a pretty-printed one. Since JSON
 strings hold no raw line breaks, the brackets that are open at the end of each line say all
 there is to know; and what may follow at the start of the next line is so narrow (see
@@ -10,6 +12,7 @@ import re
 from typing import Final
 
 from worker.core.decoders.envelopes import excerpt, malformed
+from worker.core.decoders.log_events import LINE_TIME
 from worker.core.decoders.long_line import RECORDS_START, LongLine
 from worker.core.decoders.scan import skip_blank
 from worker.core.decoders.values import RecordsBoundError, Values
@@ -155,6 +158,10 @@ class LineAssembler:
         position = self.at(line_number)
         if self._values.value(text, position, self._depth, outcomes):
             return
+        if stamp := LINE_TIME.match(text):
+            text = text[stamp.end() :]
+            if self._values.value(text, position, self._depth, outcomes):
+                return
         self._several(text, line_number, outcomes, alone=alone)
 
     def _several(

@@ -19,7 +19,7 @@ from worker.core.results import Outcome, Position
 
 _OPENING: Final = b"{["
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-RECORDS_START: Final = re.compile(rb'\{\s*+"Records"\s*+:\s*+\[')
+RECORDS_START: Final = re.compile(rb'\{\s*+"(Records|[Ee]vents)"\s*+:\s*+\[')
 """How a file of records begins: one object that holds one array."""
 
 
@@ -71,6 +71,7 @@ class LongLine:
         self._reached = 0
         self._value_count = 0
         self._record_count = 0
+        self._array_name = "Records"
 
     def feed(self, data: bytes, outcomes: list[Outcome]) -> None:
         """Append the outcomes of all values that end within `data`."""
@@ -94,7 +95,9 @@ class LongLine:
             self._refuse_rest(outcomes)
         elif self._state in (_State.BETWEEN_RECORDS, _State.AFTER_RECORDS):
             rest = self._buffer[self._start :]
-            outcomes.append(malformed(self._here(), rest, "the end of Records", "the line's end"))
+            outcomes.append(
+                malformed(self._here(), rest, f"the end of {self._array_name}", "the line's end")
+            )
 
     def _step(self, outcomes: list[Outcome]) -> bool:
         """Do what can be done next; False when more bytes are needed."""
@@ -202,6 +205,7 @@ class LongLine:
         prefix = RECORDS_START.match(self._buffer, self._start)
         if prefix is None:
             return False
+        self._array_name = prefix[1].decode()
         self._move(prefix.end())
         self._state = _State.BETWEEN_RECORDS
         return True
@@ -230,5 +234,5 @@ class LongLine:
         outer = self._position
         path = outer.path + (f"#{self._value_count}" if self._value_count else "")
         if self._state in (_State.RECORD, _State.BETWEEN_RECORDS):
-            path = f"{path}.Records[{self._record_count}]"
+            path = f"{path}.{self._array_name}[{self._record_count}]"
         return Position(outer.source, outer.line, path)

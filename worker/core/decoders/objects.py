@@ -14,6 +14,10 @@ _RULES: Final = (
     (re.compile(r"(?:^|/)CloudTrail-Digest/|_CloudTrail-Digest_"), "CloudTrail digest file"),
     (re.compile(r"(?:^|/)CloudTrail-Insight/|_CloudTrail-Insight_"), "CloudTrail Insights file"),
     (
+        re.compile(r"(?:^|/)aws-logs-write-test\Z"),
+        "permission check that CloudWatch Logs writes when an export begins",
+    ),
+    (
         re.compile(r"(?:^|/)(?:\.DS_Store|Thumbs\.db|desktop\.ini)\Z"),
         "file of the operating system",
     ),

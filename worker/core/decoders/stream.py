@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.core.decoders.envelopes import malformed
-from worker.core.decoders.inflate import Fault, inflate
+from worker.core.decoders.inflate import Fault, inflate_layers
 from worker.core.decoders.reader import LineReader
 from worker.core.decoders.values import RecordsBoundError, Values
 from worker.core.results import Ignored, Malformed, Outcome, Position
@@ -79,8 +79,9 @@ def read_blocks(values: Values, chunks: Iterable[bytes], source: str) -> Iterato
     """
     limits = values.limits
     stream = _Stream(values, source)
+    values.begin(source)
     outcomes: list[Outcome]
-    for block in inflate(chunks, limits, limits.object_bytes_max):
+    for block in inflate_layers(chunks, limits, limits.object_bytes_max):
         outcomes = []
         if isinstance(block, Fault):
             # A last line that was cut belongs to the fault; one that is whole still counts.
@@ -88,11 +89,13 @@ def read_blocks(values: Values, chunks: Iterable[bytes], source: str) -> Iterato
             if outcomes and isinstance(outcomes[-1], Malformed):
                 outcomes.pop()
             outcomes.append(stream.refusal(block))
+            values.end(source, outcomes, whole=False)
             yield stream.block(outcomes)
             return
         fault = stream.read(block, outcomes)
         if fault is not None:
             outcomes.append(stream.refusal(fault))
+            values.end(source, outcomes, whole=False)
         if outcomes:
             yield stream.block(outcomes)
         if fault is not None:
@@ -103,5 +106,6 @@ def read_blocks(values: Values, chunks: Iterable[bytes], source: str) -> Iterato
         outcomes.append(stream.refusal(fault))
     elif not stream.bytes_read:
         outcomes.append(Ignored("empty object", Position(source)))
+    values.end(source, outcomes, whole=fault is None)
     if outcomes:
         yield stream.block(outcomes)

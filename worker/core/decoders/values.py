@@ -21,6 +21,14 @@ class Values(Protocol):
 
     limits: Limits
 
+    def begin(self, source: str) -> None:
+        """Start with a new object called `source`."""
+        ...
+
+    def end(self, source: str, outcomes: list[Outcome], *, whole: bool) -> None:
+        """Append what can only be said at the end of an object."""
+        ...
+
     def try_decode(self, raw: bytes | msgspec.Raw, /) -> Outcome | None:
         """Decode an invocation log; None if it is none."""
         ...

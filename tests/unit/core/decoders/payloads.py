@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 from typing import Any
 
@@ -135,6 +136,85 @@ def bridge_event(detail_type: str, detail: object) -> dict[str, Any]:
         "resources": [],
         "detail": detail,
     }
+
+
+def varint(value: int) -> bytes:
+    encoded = b""
+    while value > 0x7F:
+        encoded += bytes((value & 0x7F | 0x80,))
+        value >>= 7
+    return encoded + bytes((value,))
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A protocol buffers field of some length."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def user_record(data: bytes) -> bytes:
+    """A user record as the Kinesis Producer Library packs it, with a tag."""
+    tag = field(1, b"shard") + field(2, b"one")
+    return field(3, b"\x08\x00\x10\x00" + field(3, data) + field(4, tag))
+
+
+def aggregate(*data: bytes, message: bytes | None = None) -> bytes:
+    """Several records in one, as the Kinesis Producer Library sends them."""
+    if message is None:
+        tables = field(1, b"partition") + field(2, b"340282366920938463463374607431768211455")
+        message = tables + b"".join(map(user_record, data))
+    digest = hashlib.md5(message, usedforsecurity=False).digest()
+    return b"\xf3\x89\x9a\xc2" + message + digest
+
+
+def batch_line(number: int, **changes: Any) -> dict[str, Any]:
+    """One line of a batch job's output: `10 + number` tokens in, `number` out."""
+    line: dict[str, Any] = {
+        "recordId": f"CALL{number:07d}",
+        "modelInput": {"messages": [], "max_tokens": 10},
+        "modelOutput": {"usage": {"input_tokens": 10 + number, "output_tokens": number}},
+    }
+    return line | changes
+
+
+def batch_manifest(records: int, input_tokens: int, output_tokens: int) -> dict[str, int]:
+    return {
+        "totalRecordCount": records,
+        "processedRecordCount": records,
+        "successRecordCount": records,
+        "errorRecordCount": 0,
+        "inputTokenCount": input_tokens,
+        "outputTokenCount": output_tokens,
+    }
+
+
+JOB_ARN = "arn:aws:bedrock:us-east-1:111122223333:model-invocation-job/abcdefghwxyz"
+
+
+def batch_job_event(status: str = "Completed", **changes: Any) -> dict[str, Any]:
+    detail: dict[str, Any] = {
+        "version": "0.0",
+        "accountId": "111122223333",
+        "batchJobName": "orchard",
+        "batchJobArn": JOB_ARN,
+        "batchModelId": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
+        "status": status,
+        "failureMessage": "",
+        "creationTime": "Oct 5, 2026, 11:47:53 AM",
+    }
+    event = bridge_event("Batch Inference Job State Change", detail | changes)
+    return event | {"time": "Mon Oct 05 12:58:30 UTC 2026"}
+
+
+def batch_job_created(**changes: Any) -> dict[str, Any]:
+    event = cloudtrail_event(
+        eventName="CreateModelInvocationJob",
+        eventTime="2026-10-05T11:47:52Z",
+        requestParameters={"jobName": "orchard", "modelId": "us.amazon.nova-pro-v1:0"},
+        responseElements={"jobArn": JOB_ARN},
+        additionalEventData=None,
+        readOnly=False,
+    )
+    return event | changes
 
 
 def s3_event(key: str, name: str = "ObjectCreated:Put", size: int = 1024) -> dict[str, Any]:
