@@ -1,4 +1,4 @@
-"""`ledgerock prices`: look rates up, and test the catalogue."""
+"""`ledgerock prices`: look rates up, test the catalogue, bring it up to date."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.cli import prices_update
 from worker.cli.group import EXIT_WRONG
 from worker.cli.options import JsonOption, PricesOption, RegistryOption, read_settings
 from worker.cli.times import parse_time
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FINDINGS_SHOWN: Final = 30
 
 app = typer.Typer(
-    help="Look rates up, and test the price catalogue.",
+    help="Look rates up, test the price catalogue, bring it up to date.",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: ledgerock prices show global.anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -140,3 +141,6 @@ def check(prices: PricesOption = None, as_json: JsonOption = False) -> None:
         print_check(document, FINDINGS_SHOWN)
     if document["errors"]:
         raise typer.Exit(EXIT_WRONG)
+
+
+prices_update.register(app)
