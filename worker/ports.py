@@ -61,11 +61,13 @@ class Verification(msgspec.Struct, frozen=True, gc=False):
         entries: Entries read.
         balances: Balances read.
         differences: Where they disagree; empty if the ledger is sound.
+        unsettled: Balances that others kept writing to, so that nothing can be said of them.
     """
 
     entries: int
     balances: int
     differences: tuple[Difference, ...]
+    unsettled: tuple[Leaf, ...] = ()
 
 
 class Ledger(Protocol):
@@ -76,7 +78,10 @@ class Ledger(Protocol):
     """
 
     async def commit(self, batch: Batch, poster: Poster) -> Committed:
-        """Book a batch in one transaction: all of it, or nothing.
+        """Book a batch, each of its calls all or not at all, and exactly once.
+
+        An embedded ledger books the batch in one transaction. A shared one may need several;
+        after a `TransientError` some may have been made, and committing again books the rest.
 
         Known calls are merged with what is new about them; `poster` works out the posting of
         what became of them. The batch is left as it was, so that the commit can be retried.

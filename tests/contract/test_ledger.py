@@ -1,6 +1,7 @@
 """One contract for all ledgers: what is booked, merged, rebooked, verified and reported."""
 
 import itertools
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.calls import (
     request_id,
     snapshot,
 )
+from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.errors import LedgerCorruptError
@@ -47,7 +49,11 @@ def _sqlite(folder: Path) -> Ledger:
     return SqliteLedger(folder / f"{len(list(folder.iterdir()))}.db")
 
 
-@pytest.fixture(params=[_memory, _sqlite], ids=["memory", "sqlite"])
+def _dynamodb(folder: Path) -> Ledger:
+    return DynamoLedger(f"t{uuid.uuid4().hex}", create_tables=True)
+
+
+@pytest.fixture(params=[_memory, _sqlite, _dynamodb], ids=["memory", "sqlite", "dynamodb"])
 def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Make empty ledgers of one kind; another adapter is another parameter."""
 

@@ -192,9 +192,7 @@ def balance_update(
     }
 
 
-def _payer_deltas(
-    key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]]
-) -> dict[str, int]:
+def _payer_deltas(key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
     deltas: dict[str, int] = {}
     for leaf, amounts, leaf_id in postings:
         if leaf.principal == key.principal and leaf.day == key.day:
@@ -205,9 +203,7 @@ def _payer_deltas(
     return deltas
 
 
-def _wide_deltas(
-    day: int, postings: Iterable[tuple[Leaf, Amounts, int]]
-) -> dict[str, int]:
+def _wide_deltas(day: int, postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
     deltas: dict[str, int] = {}
     for leaf, amounts, _ in postings:
         local = dict(leaf.local_days)

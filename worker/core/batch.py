@@ -193,7 +193,7 @@ def reconcile(
         correction.take_out(incoming)
         if incoming == stored:
             continue
-        replacement = _improve(key, stored, incoming, bodies, poster)
+        replacement = improve(key, stored, incoming, bodies, poster)
         if replacement is None:
             continue
         before, after, rated = replacement
@@ -207,7 +207,7 @@ def reconcile(
     return result
 
 
-def _improve(
+def improve(
     key: bytes, stored: bytes, incoming: bytes, bodies: Bodies, poster: Poster
 ) -> tuple[Entry, Entry, Rated] | None:
     """Merge a known entry with new evidence; None if that adds nothing."""

@@ -213,6 +213,11 @@ class Bodies:
             raise LedgerCorruptError(message) from error
         return Entry(key=key, evidence=evidence, posting=posting, revision=fields[0])
 
+    def names(self, body: bytes) -> tuple[int, int, int]:
+        """Return the ids of the facts, leaf and basis that a body names."""
+        fields = _decode_body(body)
+        return fields[1], fields[2], fields[3]
+
     def amounts(self, body: bytes) -> tuple[int, Amounts]:
         """Return the leaf id of a body and what its call adds there, without decoding the rest."""
         try:

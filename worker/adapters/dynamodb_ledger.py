@@ -1,0 +1,375 @@
+"""The shared ledger: entries and balances in DynamoDB, exactly once under any concurrency.
+
+A batch becomes few transactions. Each puts its calls' entries on condition that they are still
+what was read (unknown, or one exact body) and adds the folded sums of the balances they touch.
+A transaction in which a condition fails changes nothing; it returns what is there now, that
+call is merged anew, and the rest is tried again without it.
+
+Interned values are written before any entry names them. They never change, so writing one
+twice does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from worker.adapters import dynamodb_items as items
+from worker.adapters.dynamodb_reading import DynamoBooks
+from worker.adapters.dynamodb_requests import (
+    ATTEMPTS_MAX,
+    CONDITION_FAILED,
+    TRANSIENT_REASONS,
+    Dynamo,
+    backoff,
+    cancellation_reasons,
+)
+from worker.core.batch import Batch, improve
+from worker.core.codec import encode_body, encode_key
+from worker.core.errors import LedgerCorruptError, TransientError
+from worker.core.ledger import Amounts, Entry, Leaf
+from worker.core.posting import Poster
+from worker.core.transactions import BalanceKey, CallWrite, Transaction, pack
+from worker.ports import Committed, Rebooking
+
+ROUNDS_MAX: Final = 20
+"""How often a call may lose a race for its own entry before the commit is given up."""
+
+HOT_MAX: Final = 10_000
+CONCURRENCY: Final = 4
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """What became of a batch so far."""
+
+    recorded: set[bytes] = set()
+    upgraded: set[bytes] = set()
+    deltas: dict[int, tuple[Leaf, Amounts]] = {}
+
+
+class DynamoLedger(DynamoBooks):
+    """A `worker.ports.Ledger` in two tables.
+
+    Args:
+        prefix: Names the tables, `PREFIX-entries` and `PREFIX-balances`.
+        dynamo: The client, for tests.
+        prefetch: Read a batch's entries first. Pays where most calls arrive twice (CloudTrail
+            beside logs): a strong read of 100 keys costs a ninth of a cancelled transaction.
+        create_tables: Make missing tables, for local use.
+        discard: Keep nothing, for dry runs: what would be booked stays in memory.
+        concurrency: Transactions in flight at a time, each with a wide shard of its own.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "ledgerock",
+        *,
+        dynamo: Dynamo | None = None,
+        prefetch: bool = True,
+        create_tables: bool = False,
+        discard: bool = False,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        """Open nothing yet: the client is made on first use."""
+        super().__init__(prefix, dynamo or Dynamo(), create_tables=create_tables)
+        self._prefetch = prefetch
+        self._discarded: dict[bytes, bytes] | None = {} if discard else None
+        self._days: set[int] = set()
+        self._hot: set[BalanceKey] = set()
+        self._shards: asyncio.Queue[int] = asyncio.Queue()
+        # Workers start at random shards, so that two of them seldom want the same one.
+        first = random.randrange(items.SHARDS_MAX)  # noqa: S311 - spreads load
+        for slot in range(concurrency):
+            self._shards.put_nowait((first + slot) % items.SHARDS_MAX)
+
+    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+        """Book a batch, each call exactly once.
+
+        After a `TransientError` some of its transactions may be booked; committing the batch
+        again books the rest, and nothing twice.
+        """
+        await self._prepare()
+        await self._intern(batch.interned)
+        known = await self._bodies_of(list(batch.bodies)) if self._must_read() else {}
+        outcome = Outcome(set(), set(), {})
+        pending = {key: known.get(key) for key in batch.bodies}
+        for _ in range(ROUNDS_MAX):
+            writes = await self._writes(batch, pending, poster)
+            pending = await self._book(writes, outcome)
+            if not pending:
+                return _committed(batch, outcome)
+        message = f"{len(pending)} calls of a batch kept losing races for their entries"
+        raise TransientError(message)
+
+    def _must_read(self) -> bool:
+        return self._prefetch or self._discarded is not None
+
+    async def _writes(
+        self, batch: Batch, pending: dict[bytes, bytes | None], poster: Poster
+    ) -> list[CallWrite]:
+        """Work out what to write for calls, given what each is known as."""
+        improved = []
+        writes = []
+        await self._learn([body for body in pending.values() if body is not None])
+        for key, stored in pending.items():
+            incoming = batch.bodies[key]
+            if stored is None:
+                leaf_id, amounts = self._decoder.amounts(incoming)
+                leaf = self._decoder.leaf(leaf_id)
+                writes.append(CallWrite(key, incoming, None, ((leaf, amounts, leaf_id),)))
+            elif incoming != stored:
+                better = improve(key, stored, incoming, self._decoder, poster)
+                if better is not None:
+                    improved.append((key, stored, *better))
+        values = {}
+        for _, _, _, _, rated in improved:
+            for value in (rated.route.facts, rated.route.leaf, rated.route.basis):
+                values[value.id] = value.encoded
+        await self._intern(values)
+        for key, stored, before, after, rated in improved:
+            body = encode_body(after.evidence, rated, after.revision)
+            writes.append(self._replacement(key, stored, body, before, after))
+        return writes
+
+    def _replacement(
+        self, key: bytes, stored: bytes, body: bytes, before: Entry, after: Entry
+    ) -> CallWrite:
+        old_leaf, added = self._decoder.amounts(stored)
+        taken = Amounts()
+        taken.subtract(added)
+        new_leaf, amounts = self._decoder.amounts(body)
+        return CallWrite(
+            key,
+            body,
+            stored,
+            (
+                (before.posting.leaf, taken, old_leaf),
+                (after.posting.leaf, amounts, new_leaf),
+            ),
+        )
+
+    async def _book(
+        self, writes: Iterable[CallWrite], outcome: Outcome
+    ) -> dict[bytes, bytes | None]:
+        """Make transactions of writes; return calls that turned out to be something else."""
+        transactions = list(pack(writes))
+        if self._discarded is not None:
+            for transaction in transactions:
+                self._discarded.update((write.key, write.body) for write in transaction.writes)
+                _note(outcome, transaction)
+            return {}
+        await self._note_days(transactions)
+        lost: dict[bytes, bytes | None] = {}
+        answers = await asyncio.gather(
+            *(self._transact(transaction) for transaction in transactions), return_exceptions=True
+        )
+        for transaction, answer in zip(transactions, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is None:
+                _note(outcome, transaction)
+            else:
+                lost |= answer
+        return lost
+
+    async def _transact(self, transaction: Transaction) -> dict[bytes, bytes | None] | None:
+        """Make one transaction.
+
+        Returns:
+            None if it was made. Otherwise it changed nothing, and these are its calls with
+            what each is known as now.
+        """
+        shard = await self._shards.get()
+        try:
+            token = uuid.uuid4().hex
+            request = self._request(transaction, shard)
+            for attempt in range(ATTEMPTS_MAX):
+                try:
+                    await self._dynamo.call(
+                        "transact_write_items",
+                        TransactItems=[item for item, _ in request],
+                        ClientRequestToken=token,
+                    )
+                except ClientError as error:
+                    reasons = cancellation_reasons(error)
+                    if not reasons:
+                        raise _unexpected(error) from error
+                    codes = [str(reason.get("Code")) for reason in reasons]
+                    if CONDITION_FAILED in codes:
+                        return _known_now(transaction, reasons)
+                    if not TRANSIENT_REASONS.issuperset(set(codes) - {"None"}):
+                        raise _unexpected(error) from error
+                    # It was cancelled for sure: a new token may go with a changed request.
+                    self._spread(
+                        [
+                            key
+                            for (_, key), code in zip(request, codes, strict=True)
+                            if code == "TransactionConflict" and key is not None
+                        ]
+                    )
+                    token, request = uuid.uuid4().hex, self._request(transaction, shard)
+                    await backoff(attempt)
+                else:
+                    return None
+            message = f"a transaction was cancelled {ATTEMPTS_MAX} times by conflicts or throttles"
+            raise TransientError(message)
+        finally:
+            self._shards.put_nowait(shard)
+
+    def _spread(self, conflicting: Iterable[BalanceKey]) -> None:
+        """From now on, add to balances that conflict in one of several shards."""
+        if len(self._hot) > HOT_MAX:
+            self._hot.clear()
+        self._hot.update(conflicting)
+
+    def _request(
+        self, transaction: Transaction, shard: int
+    ) -> list[tuple[dict[str, Any], BalanceKey | None]]:
+        request: list[tuple[dict[str, Any], BalanceKey | None]] = []
+        for write in transaction.writes:
+            put: dict[str, Any] = {
+                "TableName": self._entries,
+                "Item": items.entry_item(write.key, write.body, self._pending_leaf(write)),
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+            if write.expected is None:
+                put["ConditionExpression"] = "attribute_not_exists(r)"
+            else:
+                put["ConditionExpression"] = "b = :b"
+                put["ExpressionAttributeValues"] = {":b": {"B": write.expected}}
+            request.append(({"Put": put}, None))
+        postings = [posting for write in transaction.writes for posting in write.postings]
+        for key in sorted(transaction.balances):
+            update = items.balance_update(key, postings, self._shard(key, shard))
+            if update is not None:
+                arguments = {"TableName": self._balances, "Key": update[0], **update[1]}
+                request.append(({"Update": arguments}, key))
+        return request
+
+    def _shard(self, key: BalanceKey, own: int) -> int:
+        """Wide items always use the transaction's own shard, a payer's day once it is hot."""
+        if not key.principal:
+            return own
+        if key in self._hot:
+            return 1 + random.randrange(items.SHARDS_MAX - 1)  # noqa: S311 - spreads load
+        return 0
+
+    def _pending_leaf(self, write: CallWrite) -> int | None:
+        _, amounts, leaf_id = write.postings[-1]
+        return leaf_id if amounts.unpriced_calls or amounts.unmetered_calls else None
+
+    async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+        """Replace postings, each only where the entry is still what was read."""
+        await self._prepare()
+        wanted = {encode_key(item.before.key): item for item in reversed(rebookings)}
+        bodies = await self._bodies_of(list(wanted))
+        await self._learn(bodies.values())
+        await self._intern(
+            {
+                value.id: value.encoded
+                for item in wanted.values()
+                for value in (item.after.route.facts, item.after.route.leaf, item.after.route.basis)
+            }
+        )
+        writes = []
+        for key, stored in bodies.items():
+            item = wanted[key]
+            before, posting = self._decoder.entry(item.before.key, stored), item.after.posting()
+            if before.revision == item.before.revision:
+                after = Entry(before.key, before.evidence, posting, before.revision + 1)
+                body = encode_body(after.evidence, item.after, after.revision)
+                writes.append(self._replacement(key, stored, body, before, after))
+        outcome = Outcome(set(), set(), {})
+        await self._book(writes, outcome)
+        return len(outcome.upgraded)
+
+    async def keep_progress(self, name: str, note: str | None) -> None:
+        """Keep or remove a job's note."""
+        await self._prepare()
+        if self._discarded is not None:
+            return
+        key = items.note_key(name)
+        if note is None:
+            await self._dynamo.call("delete_item", TableName=self._balances, Key=key)
+        else:
+            item = {**key, "note": {"S": note}}
+            await self._dynamo.call("put_item", TableName=self._balances, Item=item)
+
+    # --- Interned values ---------------------------------------------------------------------
+
+    async def _intern(self, values: dict[int, bytes]) -> None:
+        """Make sure that the ledger holds some interned values."""
+        fresh = {key: value for key, value in values.items() if key not in self._interned}
+        if not fresh:
+            return
+        stored = await self._read_values(fresh)
+        for value_id, encoded in stored.items():
+            if fresh[value_id] != encoded:
+                message = f"two different values share the id {value_id}; nothing was booked"
+                raise LedgerCorruptError(message)
+        missing = [
+            {**items.interned_key(value_id), "e": {"B": encoded}}
+            for value_id, encoded in fresh.items()
+            if value_id not in stored
+        ]
+        if self._discarded is None:
+            await self._dynamo.put_many(self._balances, missing)
+        self._keep(fresh)
+
+    async def _bodies_of(self, keys: list[bytes]) -> dict[bytes, bytes]:
+        own = self._discarded or {}
+        wanted = [items.entry_key(key) for key in dict.fromkeys(keys) if key not in own]
+        found = await self._dynamo.get_many(self._entries, wanted)
+        bodies = {items.stored_key(item): bytes(item["b"]["B"]) for item in found}
+        return bodies | {key: own[key] for key in keys if key in own}
+
+    async def _note_days(self, transactions: Iterable[Transaction]) -> None:
+        """Write down days that have balances, before they have any."""
+        days = {
+            key.day for transaction in transactions for key in transaction.balances if key.principal
+        }
+        fresh = sorted(days - self._days)
+        await self._dynamo.put_many(self._balances, [items.known_day_key(day) for day in fresh])
+        self._days.update(fresh)
+
+
+def _known_now(transaction: Transaction, reasons: Sequence[Any]) -> dict[bytes, bytes | None]:
+    """Return a cancelled transaction's calls with what each is known as now."""
+    known: dict[bytes, bytes | None] = {}
+    for write, reason in zip(transaction.writes, reasons, strict=False):
+        if reason.get("Code") == CONDITION_FAILED:
+            item = reason.get("Item")
+            known[write.key] = bytes(item["b"]["B"]) if item else None
+        else:
+            known[write.key] = write.expected
+    return known
+
+
+def _note(outcome: Outcome, transaction: Transaction) -> None:
+    for write in transaction.writes:
+        (outcome.recorded if write.expected is None else outcome.upgraded).add(write.key)
+        for leaf, amounts, leaf_id in write.postings:
+            outcome.deltas.setdefault(leaf_id, (leaf, Amounts()))[1].add(amounts)
+
+
+def _committed(batch: Batch, outcome: Outcome) -> Committed:
+    in_batch = sum(
+        improved for key, (_, improved) in batch.repeats.items() if key in outcome.recorded
+    )
+    recorded, upgraded = len(outcome.recorded), len(outcome.upgraded) + in_batch
+    return Committed(
+        recorded=recorded,
+        upgraded=upgraded,
+        duplicates=batch.records - recorded - upgraded,
+        postings=[delta for delta in outcome.deltas.values() if not delta[1].is_zero()],
+    )
+
+
+def _unexpected(error: ClientError) -> LedgerCorruptError:
+    return LedgerCorruptError(f"DynamoDB refused a transaction: {error}")
