@@ -232,3 +232,27 @@ def test_rows_of_ones_own_stay(run: Run, saved: Path, folder: Path) -> None:
 def test_writing_needs_a_file(run: Run, saved: Path) -> None:
     command = ("prices", "update", "--from-file", "saved.json", "--write")
     run(*command, code=2, error="--write needs a file for the rows: --prices FILE")
+
+
+def test_without_a_file_aws_is_asked_where_it_is_told(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Client:
+        def __init__(self, region: str) -> None:
+            self.region = region
+
+        def get_products(self, **arguments: Any) -> dict[str, Any]:
+            asked.append((self.region, arguments["ServiceCode"]))
+            first = arguments["ServiceCode"] == "AmazonBedrock"
+            return {"PriceList": [json.dumps(item) for item in KNOWN] if first else []}
+
+    monkeypatch.setattr("worker.adapters.price_list.pricing_client", Client)
+    command = ("prices", "update", "--region-endpoint", "eu-central-1", "--json")
+    assert json.loads(run(*command))["products"] == 4
+    assert asked == [
+        ("eu-central-1", "AmazonBedrock"),
+        ("eu-central-1", "AmazonBedrockService"),
+        ("eu-central-1", "AmazonBedrockFoundationModels"),
+    ]
