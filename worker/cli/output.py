@@ -20,6 +20,8 @@ WIDTH_UNKNOWN: Final = 1_000
 
 _BAR_CELLS: Final = 10
 _BAR_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_SPARKS: Final = " ▁▂▃▄▅▆▇█"
+_SPARKLINE_VALUES_MIN: Final = 3
 
 
 def print_json(document: object) -> None:
@@ -105,6 +107,18 @@ def bar(part: int, whole: int) -> str:
         return "#" * max(eighths // 8, 1)
     full, rest = divmod(eighths, 8)
     return "█" * full + (_BAR_EIGHTHS[rest] if rest else "" if full else "▏")
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """Return a series as columns of one character each; empty where it would say nothing.
+
+    Zero is blank, and nothing else is: the least amount still shows.
+    """
+    highest = max(values, default=0)
+    if len(values) < _SPARKLINE_VALUES_MIN or highest <= 0 or not _speaks_unicode():
+        return ""
+    top = len(_SPARKS) - 1
+    return "".join(_SPARKS[max(-(-value * top // highest), 0)] for value in values)
 
 
 def share(part: int, whole: int) -> str:

@@ -1,0 +1,1 @@
+"""`ledgerock report --format html`: one file that needs no network, made from any ledger."""
