@@ -35,6 +35,9 @@ run ledgerock report --ledger "$ledger" --by principal
 heading "On which models; unpriced and unmetered calls are shown, not hidden"
 run ledgerock report --ledger "$ledger" --by model
 
+heading "The same as a page to look at: open $folder/report.html"
+run ledgerock report --ledger "$ledger" --registry "$registry" --format html --output "$folder/report.html"
+
 heading "What could not be understood, and where it stood"
 run ledgerock quarantine list --ledger "$ledger"
 

@@ -38,6 +38,10 @@ CHART_NARROW: Final = (400, 260)
 DETAIL_WIDE: Final = (1000, 150)
 DETAIL_NARROW: Final = (400, 150)
 
+SHORT_HEADLINE_MAX: Final = 9
+"""Characters of a headline figure that fit the narrowest tile in the largest type."""
+LONG_HEADLINE_MAX: Final = 11
+
 OTHER_MODELS: Final = Name("other models", "", "other models")
 
 
@@ -73,6 +77,7 @@ def render(page: Page, *, ledger_option: str = "", calls_read_max: int = 0) -> s
         bar=bar,
         change_percent=change_percent,
         printable=printable_text,
+        size_of=size_of,
     )
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
@@ -114,6 +119,13 @@ def tokens(number: int) -> Markup:
     if not number:
         return Markup("\N{EN DASH}")
     return Markup('<data value="{}">{}</data>').format(number, short_count(number))
+
+
+def size_of(text: str) -> str:
+    """Return the class of a headline figure that would not fit its tile in the largest type."""
+    if len(text) <= SHORT_HEADLINE_MAX:
+        return "short"
+    return "long" if len(text) <= LONG_HEADLINE_MAX else "longer"
 
 
 def moment(at_ms: int) -> str:

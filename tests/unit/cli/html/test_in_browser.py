@@ -61,7 +61,7 @@ def test_the_demo_page_shows_the_books_to_the_last_digit(
     assert browser.run(bars) == [row["cost_usd"] for row in days["rows"]]
     assert browser.run(CLIPPED) == []
     browser.screenshot(SCREENS / "demo-desktop.png")
-    browser.screenshot(SCREENS / "demo-readme.png", height=1_420)
+    browser.screenshot(SCREENS / "demo-readme.png", height=1_352)
     browser.run("document.querySelector('details.detail').open = true")
     browser.run("document.querySelector('details.detail').scrollIntoView()")
     browser.screenshot(SCREENS / "demo-detail.png", whole=False)

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import html
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,11 @@ def test_an_empty_period_says_so(run: Run, booked: Path) -> None:
     page = run("report", "--format", "html", "--since", "2030-01", "--until", "2030-02")
     assert "No calls in this period" in page
     assert "<svg" not in page
+
+
+def test_drawing_leaves_the_interpreter_as_it_was(run: Run, booked: Path) -> None:
+    run("report", "--format", "html")
+    assert all(hasattr(finder, "find_spec") for finder in sys.meta_path)
 
 
 def test_arguments_that_do_not_fit_are_refused(run: Run, booked: Path) -> None:
