@@ -17,7 +17,7 @@ from worker.core.errors import ConfigurationError
 from worker.core.posting import Poster
 from worker.core.registry import EMPTY_REGISTRY
 from worker.pipeline import Pipeline
-from worker.ports import Ledger, Quarantine
+from worker.ports import Ledger, ObjectStore, Quarantine
 from worker.settings import Settings
 
 
@@ -60,6 +60,17 @@ def open_quarantine(settings: Settings, *, discard: bool = False) -> Quarantine:
     if directory is None or discard:
         return MemoryQuarantine(SystemClock())
     return FileQuarantine(directory, SystemClock())
+
+
+def open_object_store() -> ObjectStore:
+    """Open the store of objects that a replay reads from; it connects when it is used.
+
+    Raises:
+        ConfigurationError: Environment or configuration of AWS contradict themselves.
+    """
+    from worker.adapters.s3_objects import S3ObjectStore  # noqa: PLC0415 - half a second
+
+    return S3ObjectStore()
 
 
 @asynccontextmanager

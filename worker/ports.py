@@ -6,7 +6,7 @@ contract suite runs over all adapters of a port.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -160,6 +160,51 @@ class Quarantine(Protocol):
 
     async def remove(self, item_id: str) -> None:
         """Take an item out, after its record was booked; it is no error if it is gone."""
+
+
+class StoredObject(msgspec.Struct, frozen=True, gc=False):
+    """An object as a listing names it.
+
+    Attributes:
+        name: `s3://bucket/key`.
+        size_bytes: Stored size.
+    """
+
+    name: str
+    size_bytes: int
+
+
+class Folder(msgspec.Struct, frozen=True, gc=False):
+    """What the names of some objects begin with, up to a slash.
+
+    Attributes:
+        name: `s3://bucket/prefix/`.
+    """
+
+    name: str
+
+
+class ObjectStore(Protocol):
+    """Objects that can be listed and read. May be used by several threads at once.
+
+    All methods may raise `TransientError` (try again) and `ConfigurationError` (no such bucket,
+    no permission, no credentials), here or from the iterators that they return.
+    """
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield all objects whose names begin with `prefix`, in order of name."""
+
+    def level(self, prefix: str) -> Iterator[StoredObject | Folder]:
+        """Yield the objects and folders right below `prefix`, which ends in a slash."""
+
+    def open(self, name: str) -> Iterator[bytes]:
+        """Yield the content of an object in pieces, all of one version of it.
+
+        A connection that is lost is taken up again where it broke off.
+
+        Raises:
+            UnreadableObjectError: It is gone, archived, or changed while it was read.
+        """
 
 
 class Clock(Protocol):

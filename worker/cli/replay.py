@@ -1,4 +1,4 @@
-"""`ledgerock replay`: book logs from files and folders."""
+"""`ledgerock replay`: book logs from files, folders and S3."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def replay(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH",
-            help="Files and folders of invocation logs and CloudTrail files, any mix, any order.",
+            metavar="PATH|s3://...",
+            help="Files and folders of invocation logs and CloudTrail files, any mix, any order; "
+            "s3://BUCKET/PREFIX reads them from S3.",
         ),
     ],
     ledger: LedgerOption = None,

@@ -27,6 +27,19 @@ class TransientError(LedgerockError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class UnreadableObjectError(LedgerockError):
+    """One stored object cannot be read and never will be as it is; its siblings can.
+
+    Attributes:
+        found: What was found instead of a readable object.
+    """
+
+    def __init__(self, name: str, found: str) -> None:
+        """Say which object it is and what is the matter with it."""
+        super().__init__(f"{name}: {found}")
+        self.found = found
+
+
 class LedgerCorruptError(LedgerockError):
     """The ledger's stored data contradicts itself. Nothing is written; a person must look."""
 

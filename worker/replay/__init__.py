@@ -1,4 +1,4 @@
-"""Replay: book the logs in files and folders, on all cores, in constant memory.
+"""Replay: book the logs in files, folders and S3, on all cores, in constant memory.
 
 `files` finds them, `decoding` turns them into folded digests (in this process or in children),
 `run` books the digests and keeps count.

@@ -1,4 +1,4 @@
-"""From files to digests: the work that a replay spreads over the cores.
+"""From files and objects to digests: the work that a replay spreads over the cores.
 
 Each child process decodes, prices, attributes and folds; what it sends to the parent is ready
 to be booked. A child has at most a few digests on their way, so memory stays bounded however
@@ -13,18 +13,22 @@ import signal
 import stat
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 import msgspec
 
-from worker.bootstrap import make_poster
+from worker.bootstrap import make_poster, open_object_store
 from worker.core.decoders import Decoder, ignored_object
+from worker.core.errors import UnreadableObjectError
 from worker.core.results import Ignored, Malformed, Outcome, Position
 from worker.pipeline import Digest, Digester, Window
+from worker.ports import ObjectStore
 from worker.replay.files import LogFile
+from worker.replay.objects import ReadAhead, is_object, key_of
 from worker.settings import Settings
 
 BATCH_CALLS: Final = 32_768
@@ -57,10 +61,19 @@ class FileDecoder:
     Args:
         settings: Which prices and registry.
         window: Calls outside it are ignored.
+        store: Opens the store of objects in S3.
     """
 
-    def __init__(self, settings: Settings, window: Window) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        window: Window,
+        store: Callable[[], ObjectStore] = open_object_store,
+    ) -> None:
         """Load prices and registry."""
+        self._open_store = store
+        self._store: ObjectStore | None = None
+        self._ahead = ReadAhead(self._object_store)
         self._decoder = Decoder()
         self._digester = Digester(make_poster(settings), window)
         self._own_files, self._own_folder = _own_paths(settings)
@@ -68,9 +81,16 @@ class FileDecoder:
         self._bytes = 0
 
     def decode(self, files: Iterable[LogFile]) -> Iterator[Progress]:
-        """Yield a digest whenever enough has been collected."""
-        for file in files:
-            for outcomes in self._outcomes(file):
+        """Yield a digest whenever enough has been collected.
+
+        Raises:
+            ConfigurationError: S3 refuses to read an object.
+            TransientError: An object could not be read, and may be readable later.
+        """
+        sizes: deque[int] = deque()
+        for name, content in self._ahead.read(_wanted(files, sizes)):
+            file = LogFile(name, sizes.popleft())
+            for outcomes in self._outcomes(file, content):
                 self._digester.add(outcomes)
                 if self._digester.is_full(BATCH_CALLS, BATCH_MALFORMED):
                     yield self.flush()
@@ -82,7 +102,10 @@ class FileDecoder:
         self._files = self._bytes = 0
         return progress
 
-    def _outcomes(self, file: LogFile) -> Iterator[list[Outcome]]:
+    def _outcomes(self, file: LogFile, content: Iterator[bytes]) -> Iterator[list[Outcome]]:
+        if is_object(file.path):
+            yield from self._object_outcomes(file, content)
+            return
         position = Position(file.path)
         reason = ignored_object(Path(file.path).as_posix()) or self._own_reason(file)
         if reason is not None:
@@ -102,6 +125,25 @@ class FileDecoder:
             found = error.strerror or str(error)
             yield [Malformed("$", "a readable file", found, b"", position=position, truncated=True)]
 
+    def _object_outcomes(self, file: LogFile, content: Iterator[bytes]) -> Iterator[list[Outcome]]:
+        position = Position(file.path)
+        reason = ignored_object(key_of(file.path))
+        if reason is not None:
+            self._bytes += file.size_bytes
+            yield [Ignored(reason, position)]
+            return
+        try:
+            for block in self._decoder.decode_stream(self._count(content), source=file.path):
+                yield block.outcomes
+        except UnreadableObjectError as error:
+            expected = "a readable object"
+            yield [Malformed("$", expected, error.found, b"", position=position, truncated=True)]
+
+    def _object_store(self) -> ObjectStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
     def _own_reason(self, file: LogFile) -> str | None:
         """Say so if a file is this replay's own, which may lie in the folder of the logs."""
         path = _absolute(file.path)
@@ -111,10 +153,22 @@ class FileDecoder:
             return "quarantined record of the ledger itself"
         return None
 
-    def _read(self, stream: Iterable[bytes]) -> Iterator[bytes]:
-        while chunk := stream.read(READ_BYTES):  # type: ignore[attr-defined]
+    def _read(self, stream: BinaryIO) -> Iterator[bytes]:
+        return self._count(iter(lambda: stream.read(READ_BYTES), b""))
+
+    def _count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
             self._bytes += len(chunk)
             yield chunk
+
+
+def _wanted(files: Iterable[LogFile], sizes: deque[int]) -> Iterator[tuple[str, int]]:
+    """Yield names and sizes; the sizes also wait for the turn of their files."""
+    for file in files:
+        sizes.append(file.size_bytes)
+        # What holds no records is not worth fetching.
+        ignored = is_object(file.path) and ignored_object(key_of(file.path)) is not None
+        yield file.path, 0 if ignored else file.size_bytes
 
 
 def _own_paths(settings: Settings) -> tuple[frozenset[str], str]:

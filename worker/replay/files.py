@@ -1,16 +1,24 @@
-"""Finding what to replay: files and folders, recursively, in a stable order."""
+"""Finding what to replay: files and folders, here and in S3, in a stable order."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
+from worker.bootstrap import open_object_store
 from worker.core.errors import ConfigurationError
+from worker.pipeline import Window
+from worker.ports import ObjectStore
+from worker.replay.objects import find_objects, is_object
 
+LISTED_BYTES_IN_MEMORY: Final = 1024 * 1024
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 CHUNK_FILES: Final = 64
 CHUNK_PATH_CHARACTERS: Final = 8 * 1024
@@ -21,7 +29,8 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
     """A file to replay.
 
     Attributes:
-        path: As found: the argument, and the way from there. Names the file in reasons.
+        path: As found: the argument, and the way from there, or `s3://bucket/key`. Names the
+            file in reasons.
         size_bytes: Stored size, 0 if unknown.
     """
 
@@ -29,16 +38,70 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int
 
 
-def find_files(paths: Sequence[str]) -> Iterator[LogFile]:
+class Listing:
+    """What a replay is to read, found once and kept in bounded memory.
+
+    Attributes:
+        files: Files and objects in it.
+        size_bytes: Their stored sizes added up.
+    """
+
+    def __init__(self, found: Iterable[LogFile]) -> None:
+        """Write down all files; the bulk of a long list goes to a temporary file."""
+        self.files = 0
+        self.size_bytes = 0
+        self._list = tempfile.SpooledTemporaryFile(LISTED_BYTES_IN_MEMORY)  # noqa: SIM115 - exit
+        try:
+            for file in found:
+                self.files += 1
+                self.size_bytes += file.size_bytes
+                # File names need not be UTF-8, nor free of line feeds: this escapes both.
+                self._list.write(json.dumps((file.path, file.size_bytes)).encode() + b"\n")
+        except BaseException:
+            self._list.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the temporary file."""
+        self._list.close()
+
+    def __iter__(self) -> Iterator[LogFile]:
+        """Yield the files, in the order in which they were found."""
+        self._list.seek(0)
+        for line in self._list:
+            yield LogFile(*json.loads(line))
+
+
+def find_files(
+    paths: Sequence[str],
+    window: Window | None = None,
+    store: Callable[[], ObjectStore] = open_object_store,
+) -> Iterator[LogFile]:
     """Yield all files under the given paths, folders in order of name.
 
+    Args:
+        paths: Files and folders, and `s3://bucket/prefix` of objects.
+        window: Objects whose names rule out that they hold anything of it are left out.
+        store: Opens the store of the objects.
+
     Raises:
-        ConfigurationError: A path does not exist, or is of a kind that cannot be replayed.
+        ConfigurationError: A path does not exist, or cannot be read.
+        TransientError: S3 cannot be listed now.
     """
     for name in paths:
-        if name.startswith("s3://"):
-            message = f"{name}: S3 is not read yet; copy the logs to a folder and replay that"
-            raise ConfigurationError(message)
+        if is_object(name):
+            for stored in find_objects(name, store(), window or Window()):
+                yield LogFile(stored.name, stored.size_bytes)
+            continue
         path = Path(name)
         if path.is_dir():
             yield from _walk(path)

@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -20,7 +20,7 @@ from worker.pipeline import Digest, Pipeline, Window
 from worker.ports import Committed
 from worker.replay.decoding import Failure, FileDecoder, Message, Progress, decode_in_child
 from worker.replay.distinct import DistinctKeys
-from worker.replay.files import LogFile, chunks, find_files
+from worker.replay.files import Listing, LogFile, chunks, find_files
 from worker.settings import Settings
 
 PARALLEL_FROM_BYTES: Final = 4 * 1024 * 1024
@@ -35,7 +35,7 @@ class ReplayFigures:
     """What one replay did.
 
     Attributes:
-        deliveries: Files met.
+        deliveries: Files and objects met.
         records: Records decoded; the sum of the five results below.
         calls: Distinct calls among them.
         recorded: First sight of a call.
@@ -104,7 +104,7 @@ async def replay(
 
     Args:
         settings: Which ledger, prices, registry and quarantine.
-        paths: Files and folders.
+        paths: Files and folders, and `s3://bucket/prefix` of objects.
         window: Event times to book; others are ignored.
         dry_run: Work out everything against the ledger, keep nothing.
         jobs: Decoder processes; by default one for each core when there is enough to do.
@@ -112,46 +112,40 @@ async def replay(
 
     Raises:
         ConfigurationError: A path, setting or file of the operator is wrong.
-        LedgerockError: The ledger stayed unavailable, or a decoder process died; everything
+        LedgerockError: The ledger or S3 stayed unavailable, or a decoder process died; everything
             committed so far is booked, and running again finishes the rest.
     """
     started = time.monotonic()
     window = window or Window()
-    files_total, bytes_total = _measure(find_files(paths))
-    jobs = jobs or _default_jobs(files_total, bytes_total)
-    source = (
-        _decode_here(settings, paths, window)
-        if jobs == 1
-        else _decode_in_children(settings, paths, window, min(jobs, files_total))
-    )
-    figures = ReplayFigures()
-    # The source is closed at once when booking fails, and its child processes with it.
-    async with open_pipeline(settings, discard=dry_run) as pipeline, aclosing(source):
-        with DistinctKeys() as keys:
-            async for progress in source:
-                keys.add(progress.digest.batch.bodies)
-                await _book(pipeline, progress, figures)
-                if on_progress is not None:
-                    on_progress(
-                        ReplayProgress(
-                            bytes_done=figures.bytes_read,
-                            bytes_total=bytes_total,
-                            records=figures.records,
-                            files_done=figures.deliveries,
-                            files_total=files_total,
-                        )
-                    )
-            figures.calls = keys.count()
+    with Listing(find_files(paths, window)) as listing:
+        jobs = jobs or _default_jobs(listing.files, listing.size_bytes)
+        source = (
+            _decode_here(settings, listing, window)
+            if jobs == 1
+            else _decode_in_children(settings, listing, window, min(jobs, listing.files))
+        )
+        figures = ReplayFigures()
+        # The source is closed at once when booking fails, and its child processes with it.
+        async with open_pipeline(settings, discard=dry_run) as pipeline, aclosing(source):
+            with DistinctKeys() as keys:
+                async for progress in source:
+                    keys.add(progress.digest.batch.bodies)
+                    await _book(pipeline, progress, figures)
+                    if on_progress is not None:
+                        on_progress(_how_far(figures, listing))
+                figures.calls = keys.count()
     figures.seconds = time.monotonic() - started
     return figures
 
 
-def _measure(files: Iterator[LogFile]) -> tuple[int, int]:
-    count = size = 0
-    for file in files:
-        count += 1
-        size += file.size_bytes
-    return count, size
+def _how_far(figures: ReplayFigures, listing: Listing) -> ReplayProgress:
+    return ReplayProgress(
+        bytes_done=figures.bytes_read,
+        bytes_total=listing.size_bytes,
+        records=figures.records,
+        files_done=figures.deliveries,
+        files_total=listing.files,
+    )
 
 
 def _default_jobs(files_total: int, bytes_total: int) -> int:
@@ -187,10 +181,10 @@ async def _commit(pipeline: Pipeline, digest: Digest) -> Committed:
 
 
 async def _decode_here(
-    settings: Settings, paths: Sequence[str], window: Window
+    settings: Settings, listing: Listing, window: Window
 ) -> AsyncGenerator[Progress, None]:
     decoder = FileDecoder(settings, window)
-    for progress in decoder.decode(find_files(paths)):
+    for progress in decoder.decode(listing):
         yield progress
     yield decoder.flush()
 
@@ -226,9 +220,9 @@ class _Child:
 
 
 async def _decode_in_children(
-    settings: Settings, paths: Sequence[str], window: Window, jobs: int
+    settings: Settings, listing: Listing, window: Window, jobs: int
 ) -> AsyncGenerator[Progress, None]:
-    work = chunks(find_files(paths))
+    work = chunks(iter(listing))
     children = {child.results: child for child in (_Child(settings, window) for _ in range(jobs))}
     finished: set[Connection] = set()
     try:

@@ -132,6 +132,6 @@ def test_only_the_top_spenders_are_shown(run: Run, folder: Path) -> None:
 def test_paths_and_options_that_cannot_be_used_are_said(run: Run) -> None:
     run("replay", code=2, error="PATH")
     run("replay", "nowhere", code=2, error="nowhere: no such file or folder")
-    run("replay", "s3://logs/x", code=2, error="s3://logs/x")
+    run("replay", "s3://", code=2, error="give s3://BUCKET/PREFIX")
     run("replay", ".", "--jobs", "0", code=2, error="--jobs")
     run("replay", ".", "--since", "soon", code=2, error="'--since': 'soon' is no time")

@@ -1,0 +1,100 @@
+"""`ledgerock replay s3://...`, against a server that speaks S3."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.logs import ALICE, lines, log, write
+from tests.unit.core.decoders.payloads import (
+    batch_job_created,
+    batch_line,
+    batch_manifest,
+    payload,
+)
+
+LOGS = "AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    # Servers of one process share what they hold.
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    try:
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="call-logs")
+        yield lambda key, body: client.put_object(Bucket="call-logs", Key=key, Body=body)
+    finally:
+        server.stop()
+
+
+def replay(run: Run, *arguments: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(run("replay", *arguments, "--json"))
+    return document
+
+
+def test_a_bucket_is_replayed_in_children_beside_files_and_once(
+    run: Run, folder: Path, bucket: Any
+) -> None:
+    for day in range(1, 6):
+        content = lines(log(f"r{day}", at=f"2026-10-0{day}T12:00:00Z"))
+        bucket(f"{LOGS}/10/0{day}/12/x.json.gz", gzip.compress(content))
+    bucket(f"{LOGS}/10/05/12/data/r5_input.json.gz", b"no record")
+    bucket(f"{LOGS}/10/05/12/y.json", lines(log("r5", at="2026-10-05T12:00:00Z"), "nonsense"))
+    write(folder / "more" / "z.json", log("r1", at="2026-10-01T12:00:00Z"), log("r9"))
+
+    done = replay(run, "s3://call-logs", "more", "--jobs", "2")
+    assert (done["deliveries"], done["records"], done["calls"]) == (8, 10, 6)
+    assert (done["recorded"], done["duplicates"], done["quarantined"]) == (6, 2, 1)
+    # Six calls of 0.0105.
+    assert done["cost_usd"] == "0.063"
+    assert done["by_principal"][0]["key"] == ALICE
+
+    again = replay(run, "more", "s3://call-logs/AWSLogs/", "--jobs", "1")
+    assert (again["recorded"], again["cost_usd"]) == (0, "0")
+    (item,) = json.loads(run("quarantine", "list", "--json"))["items"]
+    assert item["source"] == f"s3://call-logs/{LOGS}/10/05/12/y.json"
+
+
+def test_only_partitions_of_the_window_are_read(run: Run, bucket: Any) -> None:
+    for day in ("01", "05", "09"):
+        at = f"2026-10-{day}T12:00:00Z"
+        bucket(f"{LOGS}/10/{day}/12/x.json", lines(log(f"r{day}", at=at)))
+    window = ("--since", "2026-10-05", "--until", "2026-10-06", "--jobs", "1")
+    done = replay(run, "s3://call-logs", *window)
+    assert (done["deliveries"], done["recorded"], done["cost_usd"]) == (1, 1, "0.0105")
+
+
+def test_a_batch_job_is_one_call_of_half_the_price(run: Run, bucket: Any) -> None:
+    created = {"Records": [batch_job_created()]}
+    bucket("results/abcdefghwxyz/manifest.json.out", payload(batch_manifest(2, 2_000, 500)))
+    bucket("results/abcdefghwxyz/a.jsonl.out", payload(batch_line(1)))
+    done = replay(run, "s3://call-logs/results", "--jobs", "1")
+    assert (done["calls"], done["recorded"], done["unpriced"]) == (1, 1, 1)
+    assert done["cost_usd"] == "0"
+    bucket("trail/x.json.gz", gzip.compress(payload(created)))
+    done = replay(run, "s3://call-logs/trail", "--jobs", "1")
+    # 2,000 x $0.40 and 500 x $1.60 a million.
+    assert (done["upgraded"], done["unpriced"], done["cost_usd"]) == (1, -1, "0.0016")
+    run("verify")
+
+
+def test_a_bucket_or_folder_that_is_not_there_is_said(run: Run, bucket: Any) -> None:
+    bucket("a.json", lines(log("r1")))
+    run("replay", "s3://call-logs/b", code=2, error="s3://call-logs/b: no object")
+    run("replay", "s3://nobodys", code=2, error="s3://nobodys: there is no such bucket")
