@@ -105,7 +105,8 @@ async def replayed(ledger: Ledger, deals: list[list[list[bytes]]], dice: random.
     )
     first = None
     for files in deals:
-        assert await digest_and_book(pipeline, files, dice) == sum(map(len, files))
+        met = await digest_and_book(pipeline, files, dice)
+        assert met == sum(len(file) or 1 for file in files)  # an empty file is a record, ignored
         found = (await documents(ledger), await snapshot(ledger))
         assert first is None or found == first
         first = found
