@@ -52,7 +52,8 @@ failures = st.builds(
 )
 events = st.builds(event, st.integers(0, 5), st.none() | tokens, at_ms=st.just(NOON + DAY - 1))
 completions = st.builds(completion, st.integers(0, 5), tokens)
-strange = st.builds(poison, st.integers(0, 2)) | st.just({"eventSource": "s3.amazonaws.com"})
+other_events = st.just(event(9, eventSource="s3.amazonaws.com", eventName="PutObject"))
+strange = st.builds(poison, st.integers(0, 2)) | other_events
 records = st.lists(
     st.one_of(counted, counted, twins, failures, events, completions, strange).map(line),
     min_size=1,

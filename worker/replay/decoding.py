@@ -23,7 +23,7 @@ import msgspec
 from worker.bootstrap import make_poster
 from worker.core.decoders import Decoder, ignored_object
 from worker.core.results import Ignored, Malformed, Outcome, Position
-from worker.pipeline import Digest, Digester, Window
+from worker.pipeline import Digest, Digester, Window, undecodable
 from worker.replay.files import LogFile
 from worker.settings import Settings
 
@@ -101,6 +101,8 @@ class FileDecoder:
         except OSError as error:
             found = error.strerror or str(error)
             yield [Malformed("$", "a readable file", found, b"", position=position, truncated=True)]
+        except Exception as error:  # noqa: BLE001 - one file must not hold up the others
+            yield [undecodable(error, b"", position)]
 
     def _own_reason(self, file: LogFile) -> str | None:
         """Say so if a file is this replay's own, which may lie in the folder of the logs."""
