@@ -20,6 +20,7 @@ from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.batch import BatchBuilder
 from worker.core.decoders import Decoder
+from worker.core.evidence import Observation
 from worker.pipeline import Digester, Pipeline
 from worker.ports import Committed, Ledger
 from worker.settings import Settings
@@ -155,7 +156,7 @@ async def test_records_of_one_call_in_every_order_are_one_entry(
                 builder = BatchBuilder(POSTER)
                 for record in batch:
                     [outcome] = decoder.decode(line(record))
-                    assert isinstance(outcome, tuple)
+                    assert isinstance(outcome, Observation)
                     builder.add(outcome)
                 await ledger.commit(builder.build(), POSTER)
             [entry] = [entry async for chunk in ledger.scan() for entry in chunk]
