@@ -31,8 +31,8 @@ A rule that finds nothing to go by (no metadata under its key, no session name) 
 to the next in line and says so in the reason. A rule that pays by `role` makes the role pay where
 its sessions would, and never overrides an agent. Metadata counts for nothing without a rule.
 
-**Segments** are percent-encoded: letters, digits and `-._` stand for themselves, every other byte of
-the UTF-8 form becomes `%XX` (`alice@example.com` is `alice%40example.com`). Longer ones than
+**Segments** are percent-encoded: letters, digits and `-._` stand for themselves, every other byte
+of the UTF-8 form becomes `%XX` (`alice@example.com` is `alice%40example.com`). Longer ones than
 `SEGMENT_LENGTH_MAX` keep their beginning and end in `~` and a hash, which an encoded segment never
 contains otherwise; so different names stay different, and none holds a slash.
 """

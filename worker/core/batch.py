@@ -61,7 +61,7 @@ class BatchBuilder:
 
     def add(self, observation: Observation) -> None:
         """Merge one observation in."""
-        key, evidence = observation
+        key, evidence = observation.key, observation.evidence
         self._records += 1
         known = self._evidence.setdefault(key, evidence)
         if known is evidence:

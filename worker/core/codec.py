@@ -9,8 +9,9 @@ make a body without asking another, and the same value has the same id everywher
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +27,7 @@ from worker.core.ledger import (
     Rated,
     Status,
 )
+from worker.core.memo import remember
 
 INT64_MAX: Final = 2**63 - 1
 
@@ -52,8 +54,7 @@ def encode_key(key: str) -> bytes:
     first byte says which form follows, so that no two keys share a stored form.
     """
     namespace, account, request_id = key.split("/", 2)
-    suffix = _encode_owner(namespace, account)
-    return encode_request_id(request_id) + suffix
+    return encode_request_id(request_id) + _encode_owner(namespace, account)
 
 
 def encode_request_id(request_id: str) -> bytes:
@@ -95,6 +96,7 @@ ACCOUNT_DIGITS: Final = 12
 _ACCOUNT_BYTES: Final = 5
 
 
+@lru_cache(maxsize=1_024)
 def _encode_owner(namespace: str, account: str) -> bytes:
     prefix = bytes((NAMESPACES.index(namespace),))
     if len(account) == ACCOUNT_DIGITS and account.isascii() and account.isdigit():
@@ -226,21 +228,21 @@ class Bodies:
             except msgspec.MsgspecError as error:
                 message = f"interned value {leaf_id} (L) cannot be read ({error})"
                 raise LedgerCorruptError(message) from error
-            _remember(self._leaves, leaf_id, leaf)
+            remember(self._leaves, leaf_id, leaf, INTERN_CACHE_MAX)
         return leaf
 
     def _facts_of(self, facts_id: int) -> Facts:
         facts = self._facts.get(facts_id)
         if facts is None:
             facts = _decode_facts(self._content(facts_id, b"F"))
-            _remember(self._facts, facts_id, facts)
+            remember(self._facts, facts_id, facts, INTERN_CACHE_MAX)
         return facts
 
     def _basis_of(self, basis_id: int) -> Basis:
         basis = self._bases.get(basis_id)
         if basis is None:
             basis = _decode_basis(self._content(basis_id, b"B"))
-            _remember(self._bases, basis_id, basis)
+            remember(self._bases, basis_id, basis, INTERN_CACHE_MAX)
         return basis
 
     def _content(self, value_id: int, kind: bytes) -> bytes:
@@ -270,13 +272,4 @@ def _amounts_in(fields: list[Any]) -> tuple[int, Amounts]:
     )
 
 
-INTERN_CACHE_MAX: Final = 50_000
-
-
-Value = TypeVar("Value")
-
-
-def _remember(cache: dict[int, Value], value_id: int, value: Value) -> None:
-    if len(cache) >= INTERN_CACHE_MAX:
-        cache.clear()
-    cache[value_id] = value
+INTERN_CACHE_MAX: Final = 30_000

@@ -166,7 +166,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
     conflicting: bool = False
 
 
-class Observation(NamedTuple):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record says of one call.
 
     Attributes:

@@ -21,7 +21,7 @@ from tests.calls import (
 )
 from worker.core.evidence import Counts, Evidence, EvidenceRank, SourceRank
 from worker.core.ledger import Status
-from worker.core.posting import ROUTES_MAX, Poster
+from worker.core.posting import PLANS_MAX, Poster
 from worker.core.registry import Agent, Calendar, Period, PrincipalFact, Registry
 
 POSTER = poster()
@@ -311,8 +311,8 @@ def test_equal_evidence_is_posted_equally_whatever_came_before() -> None:
 
 
 def test_routes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ROUTES_MAX >= 1_000
-    monkeypatch.setattr("worker.core.posting.ROUTES_MAX", 5)
+    assert PLANS_MAX >= 1_000
+    monkeypatch.setattr("worker.core.posting.PLANS_MAX", 5)
     small = poster()
     # Facts that are gone may leave their place in memory to others, which must not be mistaken.
     for number in range(50):

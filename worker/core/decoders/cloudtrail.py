@@ -26,6 +26,7 @@ from worker.core.evidence import (
     call_key,
     descriptive_rank,
 )
+from worker.core.memo import remember
 from worker.core.results import Ignored, Malformed
 
 RUNTIME_SOURCE: Final = "bedrock.amazonaws.com"
@@ -44,7 +45,7 @@ MANTLE_EVENT: Final = "CreateInference"
 SERVICE_EVENT: Final = "AwsServiceEvent"
 MODEL_RESOURCE: Final = "AWS::Bedrock::Model"
 BEARER: Final = "bearer"
-INTERNED_FACTS_MAX: Final = 50_000
+INTERNED_FACTS_MAX: Final = 30_000
 DIGITS_MAX: Final = 18
 """Longest numeric text that is read as a count."""
 
@@ -220,10 +221,7 @@ class CloudTrailDecoder:
         known = self._facts.get(facts_key)
         if known is not None:
             return known
-        if len(self._facts) >= INTERNED_FACTS_MAX:
-            self._facts.clear()
-        self._facts[facts_key] = facts
-        return facts
+        return remember(self._facts, facts_key, facts, INTERNED_FACTS_MAX)
 
 
 def _no_call_reason(header: _Header) -> str:

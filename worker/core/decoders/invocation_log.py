@@ -31,10 +31,11 @@ from worker.core.evidence import (
     descriptive_rank,
 )
 from worker.core.evidence import REQUEST_ID_LENGTH_MAX as LENGTH_MAX
+from worker.core.memo import remember
 from worker.core.results import Ignored, Malformed
 
 SCHEMA_TYPE: Final = "ModelInvocationLog"
-INTERNED_FACTS_MAX: Final = 50_000
+INTERNED_FACTS_MAX: Final = 30_000
 """Facts kept for reuse; beyond it the cache starts anew (memory stays bounded)."""
 
 _RANK_SIGHTING: Final = int(EvidenceRank.SIGHTING)
@@ -100,7 +101,6 @@ class _Probe(msgspec.Struct, gc=False, rename="camel"):
 
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
-_new_tuple: Final = tuple.__new__
 _PROBE: Final = msgspec.json.Decoder(_Probe)
 _NOTHING_IN: Final = _Input()
 _NOTHING_OUT: Final = _Output()
@@ -162,7 +162,7 @@ class InvocationLogDecoder:
                 known = self._facts.get(facts_key)
                 if known is None:
                     known = _facts_of(record, rank)
-                    _remember(self._facts, facts_key, known)
+                    remember(self._facts, facts_key, known, INTERNED_FACTS_MAX)
                 facts = known
             # Written out rather than called: next to half a microsecond for the typed decode,
             # every function call shows.
@@ -177,7 +177,7 @@ class InvocationLogDecoder:
         except FieldError as error:
             return fields.malformed(raw, error.path, error.expected, error.found)
         evidence = Evidence(facts, time_ms, facts.model_id_rank, rank, counts)
-        return _new_tuple(Observation, (f"aws/{facts.account}/{request_id}", evidence))
+        return Observation(f"aws/{facts.account}/{request_id}", evidence)
 
     def _try_decode_shallow(self, raw: bytes) -> Observation | Ignored | Malformed | None:
         """Decode a record whose bodies are nested too deeply, without their depths."""
@@ -197,14 +197,8 @@ class InvocationLogDecoder:
         known = self._facts_detailed.get(facts_key)
         if known is None:
             known = _facts_of(record, rank, service_tier, metadata)
-            _remember(self._facts_detailed, facts_key, known)
+            remember(self._facts_detailed, facts_key, known, INTERNED_FACTS_MAX)
         return known
-
-
-def _remember(cache: dict[_FactsKey, Facts], facts_key: _FactsKey, facts: Facts) -> None:
-    if len(cache) >= INTERNED_FACTS_MAX:
-        cache.clear()
-    cache[facts_key] = facts
 
 
 def _resembles_log(record: _Record) -> bool:
