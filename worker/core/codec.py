@@ -218,11 +218,11 @@ class Bodies:
             message = f"an entry's stored body cannot be read ({error})"
             raise LedgerCorruptError(message) from error
 
-    def leaf(self, leaf_id: int) -> Leaf:
-        """Return the leaf behind an id."""
+    def leaf(self, leaf_id: int, encoded: bytes | None = None) -> Leaf:
+        """Return the leaf behind an id, whose encoding may be at hand already."""
         leaf = self._leaves.get(leaf_id)
         if leaf is None:
-            content = self._content(leaf_id, b"L")
+            content = self._content(leaf_id, b"L") if encoded is None else encoded[1:]
             try:
                 leaf = _decode_leaf(content)
             except msgspec.MsgspecError as error:

@@ -22,7 +22,6 @@ from worker.core.memo import remember
 from worker.core.model_id import (
     Billing,
     ModelReference,
-    is_application_profile,
     resolve_model,
 )
 from worker.core.money import ATTO_PER_PICO
@@ -135,7 +134,8 @@ class Poster:
         self._plans: dict[tuple[int, int, int], _Plan] = {}
         self._terms_known: dict[tuple[str, str, str, int], Terms] = {}
         self._payers: dict[tuple[object, ...], Attribution] = {}
-        self._leaves: dict[tuple[object, ...], tuple[Leaf, Interned]] = {}
+        self._same_payer: dict[Attribution, Attribution] = {}
+        self._leaves: dict[tuple[object, ...], tuple[Attribution, Leaf, Interned]] = {}
         self._facts: dict[int, tuple[Facts, Interned]] = {}
 
     @property
@@ -227,7 +227,7 @@ class Poster:
         key = (
             facts.identity_arn,
             facts.account,
-            facts.model_id if is_application_profile(facts.model_id) else "",
+            facts.model_id if "application-inference-profile" in facts.model_id else "",
             facts.metadata,
             facts.identity_type,
             facts.principal_id,
@@ -240,10 +240,18 @@ class Poster:
         if known is not None:
             return known
         who = attribute(facts, at_ms, self._registry)
+        # Thousands of sessions of one role are one payer: let them share the object.
+        who = self._same_payer.get(who) or remember(self._same_payer, who, who, PAYERS_MAX)
         return remember(self._payers, key, who, PAYERS_MAX)
 
     def _leaf(self, facts: Facts, terms: Terms, at_ms: int) -> tuple[Leaf, Interned]:
         who = self._payer(facts, at_ms)
+        day = at_ms // MS_PER_DAY
+        # One payer is one object (see `_payer`), which the value keeps alive: ids tell them apart.
+        key = (id(who), facts.account, terms.model, day, at_ms // self._stretch_ms)
+        known = self._leaves.get(key)
+        if known is not None:
+            return known[1:]
         leaf = Leaf(
             principal=who.principal,
             identity=who.identity,
@@ -252,15 +260,11 @@ class Poster:
             application=who.application,
             account=facts.account,
             model=terms.model,
-            day=at_ms // MS_PER_DAY,
+            day=day,
         )
         if self._registry.has_calendars:
             leaf = msgspec.structs.replace(leaf, local_days=self._local_days(leaf, at_ms))
-        key = msgspec.structs.astuple(leaf)
-        known = self._leaves.get(key)
-        if known is not None:
-            return known
-        return remember(self._leaves, key, (leaf, intern_value(leaf)), LEAVES_MAX)
+        return remember(self._leaves, key, (who, leaf, intern_value(leaf)), LEAVES_MAX)[1:]
 
     def _local_days(self, leaf: Leaf, at_ms: int) -> tuple[tuple[str, int], ...]:
         local_days = []
