@@ -173,7 +173,7 @@ class SqliteLedger:
             [(body, key) for key, body in sorted(reconciled.replacements.items())],
         )
         self._post(
-            (leaf_id, self._decoder.leaf(leaf_id), amounts)
+            (leaf_id, self._decoder.leaf(leaf_id, reconciled.interned.get(leaf_id)), amounts)
             for leaf_id, amounts in reconciled.leaves.items()
         )
 
