@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, merge
 
-EXAMPLES = 10 * settings().max_examples
+EXAMPLES = 5 * settings().max_examples
 
 texts = st.sampled_from(["", "a", "b", "c"])
 ranks = st.integers(0, 5)

@@ -116,6 +116,7 @@ async def replayed(ledger: Ledger, deals: list[list[list[bytes]]], dice: random.
     return first
 
 
+@pytest.mark.timeout(600)  # a thousand examples in CI
 @settings(max_examples=5 * settings().max_examples)
 @given(records, st.randoms(use_true_random=False))
 def test_a_folder_replayed_three_times_in_any_shape_gives_one_result(
@@ -175,6 +176,7 @@ async def test_records_of_one_call_in_every_order_are_one_entry(
 # --- The same through the replay itself ------------------------------------------------------
 
 
+@pytest.mark.timeout(600)
 @settings(max_examples=max(3, settings().max_examples // 8))
 @given(records, st.randoms(use_true_random=False))
 def test_the_replay_itself_gives_one_result(lines: list[bytes], dice: random.Random) -> None:
