@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -28,7 +29,7 @@ from worker.core.errors import TransientError
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Amounts
 from worker.core.posting import Poster
-from worker.core.registry import Agent, Period, Registry
+from worker.core.registry import Agent, Calendar, Period, Registry
 from worker.core.report import DIMENSIONS, report_document
 from worker.pipeline import Window
 from worker.ports import Ledger, Rebooking
@@ -276,3 +277,32 @@ async def test_a_call_that_is_upgraded_meanwhile_is_left_alone_and_counted(tmp_p
     assert (again.rebooked, again.moved) == (0, 0)
     assert len(await entries(ledger)) == 24
     await ledger.close()
+
+
+# --- Calendars -------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_calendars_change_no_total(tmp_path: Path) -> None:
+    """Other days than UTC's split balances more finely; every report still says the same."""
+    calendars = [
+        Calendar("everything", "Asia/Tokyo", ZoneInfo("Asia/Tokyo")),
+        Calendar("principal/*", "Europe/Berlin", ZoneInfo("Europe/Berlin")),
+    ]
+    local = poster(registry=Registry(calendars=calendars))
+    calls = [
+        call(number, Counts(number, number), at_ms=NOON + number * HOUR, user=f"u{number % 3}")
+        for number in range(48)
+    ]
+    for ledger in (MemoryLedger(), SqliteLedger(tmp_path / "l.db")):
+        await book(ledger, local, *calls)
+        assert await documents(ledger) == await fresh(OLD, *calls)
+        balances = await snapshot(ledger)
+        assert any(leaf.local_days for leaf in balances)
+        assert len(balances) > 9  # three callers on three days of UTC
+        verification = await ledger.verify()
+        assert (verification.entries, verification.differences) == (48, ())
+        result = await rebook(ledger, OLD, ALWAYS)
+        assert result.rebooked > 0
+        assert await documents(ledger) == await fresh(OLD, *calls)
+        await ledger.close()
