@@ -132,8 +132,9 @@ class Digester:
         self._references: list[ObjectReference] = []
 
     def is_full(self, calls_max: int, malformed_max: int) -> bool:
-        """Whether as many distinct calls or malformed records are collected as are wanted."""
-        return len(self._builder) >= calls_max or len(self._malformed) >= malformed_max
+        """Whether as many distinct calls, or other records that are kept, are collected."""
+        others = len(self._malformed) + len(self._references)
+        return len(self._builder) >= calls_max or others >= malformed_max
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Take in the outcomes of some records."""

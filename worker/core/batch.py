@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from worker.core.codec import Bodies, decode_key, encode_body, encode_key, intern_value
+from worker.core.codec import Bodies, decode_key, encode_body, encode_key
 from worker.core.evidence import Evidence, Observation, merge
-from worker.core.ledger import Amounts, Entry, Rated, Status, amounts_of
+from worker.core.ledger import Amounts, Entry, Rated, Status
 from worker.core.posting import Poster
 
 
@@ -196,10 +196,10 @@ def reconcile(
         replacement = _improve(key, stored, incoming, bodies, poster)
         if replacement is None:
             continue
-        before, after, rated = replacement
-        correction.post(before, -1)
-        correction.post(after, +1)
-        result.replacements[key] = encode_body(after.evidence, rated, after.revision)
+        after, rated = replacement
+        body = encode_body(after.evidence, rated, after.revision)
+        correction.exchange(stored, body)
+        result.replacements[key] = body
         for interned in (rated.route.facts, rated.route.leaf, rated.route.basis):
             result.interned[interned.id] = interned.encoded
     result.leaves = correction.leaves(result.inserts)
@@ -209,7 +209,7 @@ def reconcile(
 
 def _improve(
     key: bytes, stored: bytes, incoming: bytes, bodies: Bodies, poster: Poster
-) -> tuple[Entry, Entry, Rated] | None:
+) -> tuple[Entry, Rated] | None:
     """Merge a known entry with new evidence; None if that adds nothing."""
     name = decode_key(key)
     before = bodies.entry(name, stored)
@@ -218,7 +218,7 @@ def _improve(
         return None
     rated = poster.rate(merged)
     after = Entry(key=name, evidence=merged, posting=rated.posting(), revision=before.revision + 1)
-    return before, after, rated
+    return after, rated
 
 
 class _Correction:
@@ -240,14 +240,11 @@ class _Correction:
             leaf_id, amounts = self._bodies.amounts(body)
             self._deltas[leaf_id].subtract(amounts)
 
-    def post(self, entry: Entry, sign: int) -> None:
-        posting = entry.posting
-        amounts = amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
-        delta = self._deltas.setdefault(intern_value(posting.leaf).id, Amounts())
-        if sign > 0:
-            delta.add(amounts)
-        else:
-            delta.subtract(amounts)
+    def exchange(self, stored: bytes, body: bytes) -> None:
+        leaf_id, amounts = self._bodies.amounts(stored)
+        self._deltas.setdefault(leaf_id, Amounts()).subtract(amounts)
+        leaf_id, amounts = self._bodies.amounts(body)
+        self._deltas.setdefault(leaf_id, Amounts()).add(amounts)
 
     def leaves(self, inserts: Mapping[bytes, bytes]) -> dict[int, Amounts]:
         if self._refold:
