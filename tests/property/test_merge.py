@@ -41,6 +41,8 @@ evidences = st.builds(
     rank=st.sampled_from([int(rank) for rank in EvidenceRank]),
     counts=counts,
     conflicting=st.booleans(),
+    session=st.sampled_from(["", "run-1", "run-2"]),
+    session_rank=st.integers(0, 3),
 )
 
 

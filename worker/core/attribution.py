@@ -221,6 +221,23 @@ def _payer_by_rule(
     return None
 
 
+def session_decides(facts: Facts, at_ms: int, registry: Registry) -> bool:
+    """Whether the name of a role's session has a say in who made its calls, or who pays.
+
+    Args:
+        facts: The call's facts; the session may be left out of the caller's ARN.
+        at_ms: Time of the call, epoch milliseconds UTC.
+        registry: Who is trusted to name sessions.
+    """
+    identity = identity_of(facts)
+    if not identity.role:
+        return False
+    if _IDENTITY_CENTER_ROLE.fullmatch(identity.role):
+        return True
+    rule = registry.rule_for(identity.account, identity.role, identity.role_arn, at_ms)
+    return rule is not None and rule.pay_by == "session"
+
+
 def identity_of(facts: Facts) -> Identity:
     """Read the signed caller from the evidence.
 

@@ -156,6 +156,8 @@ def encode_body(evidence: Evidence, rated: Rated, revision: int = 1) -> bytes:
             cost if cost <= INT64_MAX else str(cost),
             STATUS_CODES[rated.status],
             rated.reason,
+            evidence.session,
+            evidence.session_rank,
         )
     )
 
@@ -188,6 +190,8 @@ class Bodies:
                 occurred_at_rank=fields[5],
                 rank=fields[6],
                 conflicting=fields[7],
+                session=fields[18],
+                session_rank=fields[19],
                 counts=Counts(
                     input_tokens=fields[8],
                     output_tokens=fields[9],

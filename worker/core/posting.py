@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.attribution import Attribution, attribute
+from worker.core.attribution import Attribution, attribute, session_decides
 from worker.core.catalogue import Catalogue
 from worker.core.codec import intern_value
 from worker.core.evidence import QUANTITY_MAX, Counts, Evidence, EvidenceRank, Facts
@@ -103,6 +103,7 @@ class _Plan(msgspec.Struct, frozen=True, gc=False):
     route: Route
     terms: Terms
     flat: _FlatRates | None
+    by_session: bool
 
 
 class Poster:
@@ -131,7 +132,7 @@ class Poster:
             for instant in self._boundaries
             if instant % self._stretch_ms
         }
-        self._plans: dict[tuple[int, int, int], _Plan] = {}
+        self._plans: dict[tuple[int, int, int, str], _Plan] = {}
         self._terms_known: dict[tuple[str, str, str, int], Terms] = {}
         self._payers: dict[tuple[object, ...], Attribution] = {}
         self._same_payer: dict[Attribution, Attribution] = {}
@@ -148,10 +149,18 @@ class Poster:
         at_ms = evidence.occurred_at_ms
         stretch = at_ms // self._stretch_ms
         epoch = self._epoch(at_ms) if stretch in self._volatile else 0
-        plan = self._plans.get((id(evidence.facts), stretch, epoch))
+        plan = self._plans.get((id(evidence.facts), stretch, epoch, ""))
         if plan is None:
-            plan = self._plan(evidence.facts, at_ms)
-            remember(self._plans, (id(evidence.facts), stretch, epoch), plan, PLANS_MAX)
+            plan = self._plan(evidence.facts, evidence.facts, at_ms)
+            remember(self._plans, (id(evidence.facts), stretch, epoch, ""), plan, PLANS_MAX)
+        if plan.by_session and evidence.session:
+            key = (id(evidence.facts), stretch, epoch, evidence.session)
+            plan = self._plans.get(key) or remember(
+                self._plans,
+                key,
+                self._plan(evidence.facts, evidence.facts_with_session(), at_ms),
+                PLANS_MAX,
+            )
         flat = plan.flat
         if flat is not None and evidence.rank >= _METERED and not evidence.conflicting:
             counts = evidence.counts
@@ -186,11 +195,12 @@ class Poster:
 
     def attribution(self, evidence: Evidence) -> Attribution:
         """Return who made a call and who pays, with the reason where that is in doubt."""
-        return attribute(evidence.facts, evidence.occurred_at_ms, self._registry)
+        return attribute(evidence.facts_with_session(), evidence.occurred_at_ms, self._registry)
 
-    def _plan(self, facts: Facts, at_ms: int) -> _Plan:
+    def _plan(self, facts: Facts, caller: Facts, at_ms: int) -> _Plan:
+        """Plan for some facts; `caller` is the same, with the session name if that decides."""
         terms = self._terms(facts, at_ms)
-        leaf, leaf_interned = self._leaf(facts, terms, at_ms)
+        leaf, leaf_interned = self._leaf(caller, terms, at_ms)
         interned = self._facts.get(id(facts))
         if interned is None:
             interned = (facts, intern_value(facts))
@@ -202,7 +212,13 @@ class Poster:
             leaf=leaf_interned,
             basis=self._basis,
         )
-        return _Plan(facts=facts, route=route, terms=terms, flat=_flat_rates(terms))
+        return _Plan(
+            facts=facts,
+            route=route,
+            terms=terms,
+            flat=_flat_rates(terms),
+            by_session=session_decides(facts, at_ms, self._registry),
+        )
 
     def _terms(self, facts: Facts, at_ms: int) -> Terms:
         key = (facts.model_id, facts.region, facts.service_tier, self._epoch(at_ms))

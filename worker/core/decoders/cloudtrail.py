@@ -25,6 +25,7 @@ from worker.core.evidence import (
     SourceRank,
     call_key,
     descriptive_rank,
+    split_session,
 )
 from worker.core.memo import remember
 from worker.core.results import Ignored, Malformed
@@ -213,7 +214,17 @@ class CloudTrailDecoder:
                 inference_region_rank=described if inference_region else 0,
                 credential=BEARER if bearer else facts.credential,
             )
-        evidence = Evidence(self._interned(facts), occurred_at_ms, described, int(rank), counts)
+        arn, session = split_session(facts.identity_arn)
+        facts = self._interned(msgspec.structs.replace(facts, identity_arn=arn))
+        evidence = Evidence(
+            facts,
+            occurred_at_ms,
+            described,
+            int(rank),
+            counts,
+            session=session,
+            session_rank=described if session else 0,
+        )
         return Observation(call_key("aws", account, request_id), evidence)
 
     def _interned(self, facts: Facts) -> Facts:
