@@ -15,6 +15,7 @@ import msgspec
 
 from worker.core.batch import Batch, BatchBuilder
 from worker.core.decoders import Decoder
+from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
 from worker.core.errors import TransientError
 from worker.core.evidence import Evidence, Observation
 from worker.core.posting import Poster
@@ -93,6 +94,7 @@ class Digest(msgspec.Struct, gc=False):
         ignored_reasons: How many were ignored for which reason.
         malformed: Records for the quarantine.
         references: Objects named by notifications; the transport fetches them.
+        unpostable: Keys of calls whose pricing or attribution failed; they are in `malformed`.
     """
 
     batch: Batch
@@ -101,6 +103,7 @@ class Digest(msgspec.Struct, gc=False):
     ignored_reasons: dict[str, int]
     malformed: list[Malformed]
     references: list[ObjectReference]
+    unpostable: frozenset[str] = frozenset()
 
     @property
     def quarantined(self) -> int:
@@ -129,8 +132,9 @@ class Digester:
         self._references: list[ObjectReference] = []
 
     def is_full(self, calls_max: int, malformed_max: int) -> bool:
-        """Whether as many distinct calls or malformed records are collected as are wanted."""
-        return len(self._builder) >= calls_max or len(self._malformed) >= malformed_max
+        """Whether as many distinct calls, or other records that are kept, are collected."""
+        others = len(self._malformed) + len(self._references)
+        return len(self._builder) >= calls_max or others >= malformed_max
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Take in the outcomes of some records."""
@@ -166,14 +170,15 @@ class Digester:
     def digest(self) -> Digest:
         """Fold what was collected; the digester is empty afterwards."""
         batch = self._builder.build()
-        malformed = [*self._malformed, *map(_unpostable, self._builder.take_failures())]
+        failures = self._builder.take_failures()
         digest = Digest(
             batch=batch,
             records=self._records,
             ignored=sum(self._ignored.values()),
             ignored_reasons=self._ignored,
-            malformed=malformed,
+            malformed=[*self._malformed, *map(_unpostable, failures)],
             references=self._references,
+            unpostable=frozenset(key for key, _, _ in failures),
         )
         self._reset()
         return digest
@@ -230,17 +235,24 @@ class Pipeline:
         digester = Digester(self.poster)
         shares = []
         for delivery in deliveries:
-            outcomes = list(self.decoder.decode(delivery.body, source=delivery.receipt))
+            outcomes = self._decode(delivery)
             digester.add(outcomes)
             shares.append((delivery.receipt, outcomes))
+        digest = digester.digest()
         try:
-            await self.book(digester.digest())
+            await self.book(digest)
         except TransientError as error:
             return [
                 Processed(receipt, DeliveryResult.DEFERRED, len(outcomes), reason=str(error))
                 for receipt, outcomes in shares
             ]
-        return [_processed(receipt, outcomes) for receipt, outcomes in shares]
+        return [_processed(receipt, outcomes, digest.unpostable) for receipt, outcomes in shares]
+
+    def _decode(self, delivery: Delivery) -> list[Outcome]:
+        try:
+            return list(self.decoder.decode(delivery.body, source=delivery.receipt))
+        except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
+            return [undecodable(error, delivery.body, Position(delivery.receipt))]
 
     async def book(self, digest: Digest) -> Committed:
         """Book a digest: its calls in the ledger, its malformed records in quarantine.
@@ -254,8 +266,24 @@ class Pipeline:
         return await self.ledger.commit(digest.batch, self.poster)
 
 
-def _processed(receipt: str, outcomes: list[Outcome]) -> Processed:
-    quarantined = sum(isinstance(outcome, Malformed) for outcome in outcomes)
+def undecodable(error: Exception, body: bytes, position: Position) -> Malformed:
+    """Keep what a decoder failed on, which it should never do."""
+    return Malformed(
+        path="$",
+        expected="something that can be decoded or refused",
+        found=f"{type(error).__name__}: {error}",
+        body=body[:QUARANTINED_BODY_BYTES_MAX],
+        truncated=len(body) > QUARANTINED_BODY_BYTES_MAX,
+        position=position,
+    )
+
+
+def _processed(receipt: str, outcomes: list[Outcome], unpostable: frozenset[str]) -> Processed:
+    quarantined = sum(
+        isinstance(outcome, Malformed)
+        or (isinstance(outcome, Observation) and outcome.key in unpostable)
+        for outcome in outcomes
+    )
     ignored = sum(isinstance(outcome, Ignored | ObjectReference) for outcome in outcomes)
     nothing_else = quarantined == len(outcomes) > 0
     result = DeliveryResult.QUARANTINED if nothing_else else DeliveryResult.ACKNOWLEDGED

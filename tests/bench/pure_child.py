@@ -1,8 +1,10 @@
 """One core, no I/O: the whole pure path against a bare loop over the same lines.
 
-The bare loop is the least that can be called counting: a typed decode of the fields that decide
-key, price, payer and counts, one set of request ids, one dictionary of sums. It knows no prices,
-no registry, no malformed records, no second kind of record and no ledger.
+The bare loop is the least that can be called counting: a decode, one set of request ids, one
+dictionary of sums. It knows no prices, no registry, no malformed records, no second kind of record
+and no ledger. It runs in two forms: a plain `msgspec.json.decode` into dictionaries, and a decode
+into types that name only the fields which decide key, price, payer and counts, so that the parser
+skips the rest. The second is about three times as fast as the first.
 
 What is measured is the middle of the million-record workload: as many lines before it fill the
 caches of our side, untimed, as they would in the middle of a replay; callers, models and days
@@ -92,6 +94,30 @@ def bare(lines: Sequence[bytes]) -> Sums:
     return sums
 
 
+def bare_plain(lines: Sequence[bytes]) -> Sums:
+    """Do the same as `bare`, from plain dictionaries."""
+    decode = msgspec.json.Decoder().decode
+    seen: set[str] = set()
+    sums: Sums = {}
+    for line in lines:
+        record = decode(line)
+        request_id = record["requestId"]
+        if request_id in seen:
+            continue
+        seen.add(request_id)
+        key = (record["identity"]["arn"], record["modelId"])
+        cell = sums.get(key)
+        if cell is None:
+            cell = sums[key] = [0, 0, 0, 0, 0]
+        source = record["input"]
+        cell[0] += 1
+        cell[1] += source.get("inputTokenCount") or 0
+        cell[2] += record["output"].get("outputTokenCount") or 0
+        cell[3] += source.get("cacheReadInputTokenCount") or 0
+        cell[4] += source.get("cacheWriteInputTokenCount") or 0
+    return sums
+
+
 def ours(batches: Sequence[list[bytes]], decoder: Decoder, poster: Poster) -> list[Digest]:
     """Decode, price, attribute and fold, a batch at a time; the digests are dropped."""
     digester = Digester(poster)
@@ -149,6 +175,10 @@ def measure(
     started = time.perf_counter()
     bare(lines)
     seconds = {"bare": time.perf_counter() - started}
+    gc.collect()
+    started = time.perf_counter()
+    bare_plain(lines)
+    seconds["bare_plain"] = time.perf_counter() - started
     for size in sizes:
         decoder, poster = Decoder(), make_poster(settings)
         ours(batches_of(before, size), decoder, poster)
@@ -172,6 +202,7 @@ def main() -> None:
         registry.write_text(traffic.registry(), encoding="utf-8")
         settings = Settings(ledger="memory", registry=registry)
         try:
+            expect_equal("pure: the two bare loops", bare_plain(lines), bare(lines))
             for size in asked["batch_sizes"]:
                 check(batches_of(lines, size), make_poster(settings))
         except DisagreementError as error:

@@ -458,7 +458,7 @@ async def test_what_a_ledger_cannot_hold_is_refused_and_changes_nothing(open_led
         except LedgerCorruptError as error:
             assert "hold" in str(error)  # noqa: PT017 - some ledgers can
             assert await snapshot(ledger) == before
-            assert set(await entries(ledger)) == {call(1)[0]}
+            assert set(await entries(ledger)) == {call(1).key}
         else:
             [(_, amounts)] = await ledger.balances()
             assert amounts.cost_pico_usd == 10**36 + 10**24

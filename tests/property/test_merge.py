@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, OutputSums, merge
 
-EXAMPLES = 10 * settings().max_examples
+EXAMPLES = 5 * settings().max_examples
 
 texts = st.sampled_from(["", "a", "b", "c"])
 ranks = st.integers(0, 5)
@@ -46,6 +46,8 @@ evidences = st.builds(
     rank=st.sampled_from([int(rank) for rank in EvidenceRank]),
     counts=counts,
     conflicting=st.booleans(),
+    session=st.sampled_from(["", "run-1", "run-2"]),
+    session_rank=st.integers(0, 3),
 )
 
 

@@ -4,10 +4,6 @@ Keys and queries, for ten million calls: `entry` is clustered by key, whose requ
 so one call is one look-up. `balance` holds one row for each combination of payer, model, day
 and so on; there are hundreds of them for every million calls, so a payer's series of days, its
 split by model and a period's top spenders are range reads of small indexes, never of entries.
-
-SQLite integers end at 2^63 and overflow into floats without a word. Money is therefore kept
-as whole USD and the pico-USD below one, with a carry, and every column is checked to hold an
-integer.
 """
 
 from __future__ import annotations
@@ -22,6 +18,16 @@ from typing import Any, Final
 import msgspec
 
 from worker.adapters.ledger_reading import compare, sum_by
+from worker.adapters.sqlite_schema import (
+    AMOUNT_COLUMNS,
+    APPLICATION_ID,
+    BALANCE_COLUMNS,
+    COUNT_FIELDS,
+    DIMENSION_COLUMNS,
+    POST,
+    SCHEMA_VERSION,
+    schema,
+)
 from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.errors import (
@@ -30,75 +36,16 @@ from worker.core.errors import (
     LedgerockError,
     TransientError,
 )
-from worker.core.ledger import AMOUNT_FIELDS, Amounts, Entry, Leaf, amounts_of
+from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
 from worker.ports import Committed, Rebooking, Verification
-
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x4C454447
-"""Marks the file as a ledger (SQLite's `application_id`): the letters LEDG."""
 
 KEYS_PER_LOOKUP: Final = 500
 SCAN_CHUNK: Final = 5_000
 INTERNED_KNOWN_MAX: Final = 200_000
 BUSY_TIMEOUT_SECONDS: Final = 60.0
 BUSY_PAUSE_SECONDS: Final = 0.02
-
-LEAF_FIELDS: Final = Leaf.__struct_fields__
-MONEY_FIELDS: Final = ("cost_pico_usd", "estimated_pico_usd")
-COUNT_FIELDS: Final = tuple(name for name in AMOUNT_FIELDS if name not in MONEY_FIELDS)
-MONEY_COLUMNS: Final = ("cost_usd", "cost_pico", "estimated_usd", "estimated_pico")
-
-
-def _schema() -> str:
-    integers = (*COUNT_FIELDS, *MONEY_COLUMNS)
-    columns = ",\n  ".join(
-        f"{name} INTEGER NOT NULL CHECK (typeof({name}) = 'integer')" for name in integers
-    )
-    return f"""
-CREATE TABLE entry (key BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE interned (id INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
-CREATE TABLE progress (name TEXT PRIMARY KEY, note TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE balance (
-  leaf_id INTEGER PRIMARY KEY,
-  principal TEXT NOT NULL,
-  identity TEXT NOT NULL,
-  agent TEXT NOT NULL,
-  team TEXT NOT NULL,
-  application TEXT NOT NULL,
-  account TEXT NOT NULL,
-  model TEXT NOT NULL,
-  day INTEGER NOT NULL,
-  {columns}
-);
-CREATE INDEX balance_by_principal ON balance (principal, day);
-CREATE INDEX balance_by_day ON balance (day);
-"""
-
-
-_DIMENSIONS: Final = ("leaf_id", *(name for name in LEAF_FIELDS if name != "local_days"))
-_BALANCE_COLUMNS: Final = (*_DIMENSIONS, *COUNT_FIELDS, *MONEY_COLUMNS)
-
-
-def _post_statement() -> str:
-    """SQL that adds amounts to a balance; pico-USD carry into whole USD."""
-    names = ", ".join(_BALANCE_COLUMNS)
-    marks = ", ".join("?" * len(_BALANCE_COLUMNS))
-    updates = [f"{name} = {name} + excluded.{name}" for name in COUNT_FIELDS]
-    for usd, pico in (MONEY_COLUMNS[:2], MONEY_COLUMNS[2:]):
-        # Both parts lie in [0, 10^12), so neither the sum nor the carry can overflow.
-        carried = f"({pico} + excluded.{pico})"
-        updates.append(f"{usd} = {usd} + excluded.{usd} + {carried} / {PICO_PER_USD}")
-        updates.append(f"{pico} = {carried} % {PICO_PER_USD}")
-    return (
-        f"INSERT INTO balance ({names}) VALUES ({marks}) "  # noqa: S608 - column names are ours
-        f"ON CONFLICT (leaf_id) DO UPDATE SET {', '.join(updates)}"
-    )
-
-
-_POST: Final = _post_statement()
-_AMOUNT_COLUMNS: Final = (*COUNT_FIELDS, *MONEY_COLUMNS)
 
 
 class SqliteLedger:
@@ -191,7 +138,7 @@ class SqliteLedger:
         with self._transaction():
             if self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
                 return  # another process was faster
-            for statement in _schema().split(";"):
+            for statement in schema().split(";"):
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -226,13 +173,13 @@ class SqliteLedger:
             [(body, key) for key, body in sorted(reconciled.replacements.items())],
         )
         self._post(
-            (leaf_id, self._decoder.leaf(leaf_id), amounts)
+            (leaf_id, self._decoder.leaf(leaf_id, reconciled.interned.get(leaf_id)), amounts)
             for leaf_id, amounts in reconciled.leaves.items()
         )
 
     def _post(self, postings: Iterable[tuple[int, Leaf, Amounts]]) -> None:
         self._connection.executemany(
-            _POST, [_balance_row(leaf_id, leaf, amounts) for leaf_id, leaf, amounts in postings]
+            POST, [_balance_row(leaf_id, leaf, amounts) for leaf_id, leaf, amounts in postings]
         )
 
     def _intern(self, values: Mapping[int, bytes]) -> None:
@@ -269,20 +216,25 @@ class SqliteLedger:
     async def find(self, request_id: str) -> list[Entry]:
         """Return the entries with this request id: one range of the primary key."""
         prefix = encode_request_id(request_id)
-        rows = self._connection.execute(
-            "SELECT key, body FROM entry WHERE key >= ? AND key < ? ORDER BY key",
-            (prefix, prefix + b"\xff"),
-        ).fetchall()
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT key, body FROM entry WHERE key >= ? AND key < ? ORDER BY key",
+                (prefix, prefix + b"\xff"),
+            ).fetchall()
         return [self._decoder.entry(decode_key(key), body) for key, body in rows]
 
     async def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
         """Yield all entries in chunks, in order of their stored keys."""
         last = b"" if after is None else encode_key(after)
-        while rows := self._connection.execute(
-            "SELECT key, body FROM entry WHERE key > ? ORDER BY key LIMIT ?", (last, SCAN_CHUNK)
-        ).fetchall():
+        while rows := self._entries_after(last):
             yield [self._decoder.entry(decode_key(key), body) for key, body in rows]
             last = rows[-1][0]
+
+    def _entries_after(self, key: bytes) -> list[tuple[bytes, bytes]]:
+        with self._faults():
+            return self._connection.execute(
+                "SELECT key, body FROM entry WHERE key > ? ORDER BY key LIMIT ?", (key, SCAN_CHUNK)
+            ).fetchall()
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""
@@ -318,19 +270,20 @@ class SqliteLedger:
         self, first_day: int | None = None, last_day: int | None = None
     ) -> list[tuple[Leaf, Amounts]]:
         """Return the balances of a range of UTC days."""
-        return list(self._read_balances(*_day_range(first_day, last_day)))
+        with self._faults():
+            return list(self._read_balances(*_day_range(first_day, last_day)))
 
     def _read_balances(self, where: str, bounds: tuple[int, ...]) -> Iterator[tuple[Leaf, Amounts]]:
         """Yield balances as their columns have them, which is what reports are made of."""
-        names = ", ".join(_BALANCE_COLUMNS)
+        names = ", ".join(BALANCE_COLUMNS)
         statement = f"SELECT {names} FROM balance{where}"  # noqa: S608 - column names are ours
         for row in self._connection.execute(statement, bounds):
-            amounts = _amounts(row[len(_DIMENSIONS) :])
+            amounts = _amounts(row[len(DIMENSION_COLUMNS) :])
             if not amounts.is_zero():
                 yield self._leaf_of_row(row), amounts
 
     def _leaf_of_row(self, row: Sequence[Any]) -> Leaf:
-        columns = Leaf(*row[1 : len(_DIMENSIONS)])
+        columns = Leaf(*row[1 : len(DIMENSION_COLUMNS)])
         try:
             leaf = self._decoder.leaf(row[0])
         except LedgerCorruptError:
@@ -343,36 +296,39 @@ class SqliteLedger:
         self, field: str, first_day: int | None = None, last_day: int | None = None
     ) -> dict[str, Amounts]:
         """Return balances summed by one field of `Leaf`."""
-        if field not in _DIMENSIONS:
+        if field not in DIMENSION_COLUMNS:
             message = f"balances have no field {field!r}"
             raise ConfigurationError(message)
         where, bounds = _day_range(first_day, last_day)
-        sums = ", ".join(f"sum({name})" for name in _AMOUNT_COLUMNS)
+        sums = ", ".join(f"sum({name})" for name in AMOUNT_COLUMNS)
         statement = f"SELECT {field}, {sums} FROM balance{where} GROUP BY {field}"  # noqa: S608
-        try:
-            rows = self._connection.execute(statement, bounds).fetchall()
-        except sqlite3.OperationalError:  # a sum beyond 64 bits; Python's integers have no end
-            return sum_by(field, self._read_balances(where, bounds))
+        with self._faults():
+            try:
+                rows = self._connection.execute(statement, bounds).fetchall()
+            except sqlite3.OperationalError:  # a sum beyond 64 bits; Python's integers are endless
+                return sum_by(field, self._read_balances(where, bounds))
         totals = {str(row[0]): _amounts(row[1:]) for row in rows}
         return {key: amounts for key, amounts in totals.items() if not amounts.is_zero()}
 
     async def verify(self) -> Verification:
         """Compare balances with entries on one snapshot."""
         snapshot = not self._connection.in_transaction
-        if snapshot:
-            self._connection.execute("BEGIN")
-        try:
-            bodies = (row[0] for row in self._connection.execute("SELECT body FROM entry"))
-            return compare(bodies, self._read_balances("", ()), self._decoder)
-        finally:
+        with self._faults():
             if snapshot:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("BEGIN")
+            try:
+                bodies = (row[0] for row in self._connection.execute("SELECT body FROM entry"))
+                return compare(bodies, self._read_balances("", ()), self._decoder)
+            finally:
+                if snapshot:
+                    self._undo("ROLLBACK")
 
     async def progress(self, name: str) -> str | None:
         """Return a job's note."""
-        row = self._connection.execute(
-            "SELECT note FROM progress WHERE name = ?", (name,)
-        ).fetchone()
+        with self._faults():
+            row = self._connection.execute(
+                "SELECT note FROM progress WHERE name = ?", (name,)
+            ).fetchone()
         return None if row is None else row[0]
 
     async def keep_progress(self, name: str, note: str | None) -> None:
@@ -411,7 +367,7 @@ class SqliteLedger:
             if nested
             else ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
         )
-        try:
+        with self._faults():
             run(begin)
             try:
                 yield
@@ -423,6 +379,12 @@ class SqliteLedger:
             except sqlite3.Error:
                 self._undo(undo)  # a commit that failed (disk full) leaves its transaction open
                 raise
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Say in the ledger's own errors what SQLite complains of."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             message = f"{self._path}: {error}"
             raise TransientError(message) from error
@@ -430,6 +392,12 @@ class SqliteLedger:
             message = (
                 f"{self._path}: {error}; a balance would pass what the ledger can hold exactly; "
                 "nothing of this batch was booked"
+            )
+            raise LedgerCorruptError(message) from error
+        except sqlite3.DatabaseError as error:
+            message = (
+                f"{self._path}: {error}; take the file from a backup, or replay the logs into "
+                "a new ledger"
             )
             raise LedgerCorruptError(message) from error
 
@@ -449,7 +417,7 @@ def _delta(deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf) ->
 def _balance_row(leaf_id: int, leaf: Leaf, amounts: Amounts) -> tuple[Any, ...]:
     return (
         leaf_id,
-        *(getattr(leaf, name) for name in _DIMENSIONS[1:]),
+        *(getattr(leaf, name) for name in DIMENSION_COLUMNS[1:]),
         *(getattr(amounts, name) for name in COUNT_FIELDS),
         # Floor division: a negative delta becomes negative USD and a positive remainder.
         *divmod(amounts.cost_pico_usd, PICO_PER_USD),
@@ -458,7 +426,7 @@ def _balance_row(leaf_id: int, leaf: Leaf, amounts: Amounts) -> tuple[Any, ...]:
 
 
 def _amounts(values: Sequence[int]) -> Amounts:
-    """Read the columns of `_AMOUNT_COLUMNS`, or sums of them."""
+    """Read the columns of `AMOUNT_COLUMNS`, or sums of them."""
     counts = dict(zip(COUNT_FIELDS, values, strict=False))
     cost_usd, cost_pico, estimated_usd, estimated_pico = values[len(COUNT_FIELDS) :]
     return Amounts(

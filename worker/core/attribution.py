@@ -31,8 +31,8 @@ A rule that finds nothing to go by (no metadata under its key, no session name) 
 to the next in line and says so in the reason. A rule that pays by `role` makes the role pay where
 its sessions would, and never overrides an agent. Metadata counts for nothing without a rule.
 
-**Segments** are percent-encoded: letters, digits and `-._` stand for themselves, every other byte of
-the UTF-8 form becomes `%XX` (`alice@example.com` is `alice%40example.com`). Longer ones than
+**Segments** are percent-encoded: letters, digits and `-._` stand for themselves, every other byte
+of the UTF-8 form becomes `%XX` (`alice@example.com` is `alice%40example.com`). Longer ones than
 `SEGMENT_LENGTH_MAX` keep their beginning and end in `~` and a hash, which an encoded segment never
 contains otherwise; so different names stay different, and none holds a slash.
 """
@@ -219,6 +219,23 @@ def _payer_by_rule(
         " which the call does not carry"
     )
     return None
+
+
+def session_decides(facts: Facts, at_ms: int, registry: Registry) -> bool:
+    """Whether the name of a role's session has a say in who made its calls, or who pays.
+
+    Args:
+        facts: The call's facts; the session may be left out of the caller's ARN.
+        at_ms: Time of the call, epoch milliseconds UTC.
+        registry: Who is trusted to name sessions.
+    """
+    identity = identity_of(facts)
+    if not identity.role:
+        return False
+    if _IDENTITY_CENTER_ROLE.fullmatch(identity.role):
+        return True
+    rule = registry.rule_for(identity.account, identity.role, identity.role_arn, at_ms)
+    return rule is not None and rule.pay_by == "session"
 
 
 def identity_of(facts: Facts) -> Identity:

@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from worker.core.codec import Bodies, decode_key, encode_body, encode_key, intern_value
+from worker.core.codec import Bodies, decode_key, encode_body, encode_key
 from worker.core.evidence import Evidence, Observation, merge
-from worker.core.ledger import Amounts, Entry, Rated, Status, amounts_of
+from worker.core.ledger import Amounts, Entry, Rated, Status
 from worker.core.posting import Poster
 
 
@@ -61,7 +61,7 @@ class BatchBuilder:
 
     def add(self, observation: Observation) -> None:
         """Merge one observation in."""
-        key, evidence = observation
+        key, evidence = observation.key, observation.evidence
         self._records += 1
         known = self._evidence.setdefault(key, evidence)
         if known is evidence:
@@ -196,10 +196,10 @@ def reconcile(
         replacement = improve(key, stored, incoming, bodies, poster)
         if replacement is None:
             continue
-        before, after, rated = replacement
-        correction.post(before, -1)
-        correction.post(after, +1)
-        result.replacements[key] = encode_body(after.evidence, rated, after.revision)
+        _, after, rated = replacement
+        body = encode_body(after.evidence, rated, after.revision)
+        correction.exchange(stored, body)
+        result.replacements[key] = body
         for interned in (rated.route.facts, rated.route.leaf, rated.route.basis):
             result.interned[interned.id] = interned.encoded
     result.leaves = correction.leaves(result.inserts)
@@ -210,7 +210,10 @@ def reconcile(
 def improve(
     key: bytes, stored: bytes, incoming: bytes, bodies: Bodies, poster: Poster
 ) -> tuple[Entry, Entry, Rated] | None:
-    """Merge a known entry with new evidence; None if that adds nothing."""
+    """Merge a known entry with new evidence: before, after, and how it is rated now.
+
+    None if the evidence adds nothing.
+    """
     name = decode_key(key)
     before = bodies.entry(name, stored)
     merged = merge(before.evidence, bodies.entry(name, incoming).evidence)
@@ -240,14 +243,11 @@ class _Correction:
             leaf_id, amounts = self._bodies.amounts(body)
             self._deltas[leaf_id].subtract(amounts)
 
-    def post(self, entry: Entry, sign: int) -> None:
-        posting = entry.posting
-        amounts = amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
-        delta = self._deltas.setdefault(intern_value(posting.leaf).id, Amounts())
-        if sign > 0:
-            delta.add(amounts)
-        else:
-            delta.subtract(amounts)
+    def exchange(self, stored: bytes, body: bytes) -> None:
+        leaf_id, amounts = self._bodies.amounts(stored)
+        self._deltas.setdefault(leaf_id, Amounts()).subtract(amounts)
+        leaf_id, amounts = self._bodies.amounts(body)
+        self._deltas.setdefault(leaf_id, Amounts()).add(amounts)
 
     def leaves(self, inserts: Mapping[bytes, bytes]) -> dict[int, Amounts]:
         if self._refold:

@@ -9,8 +9,9 @@ make a body without asking another, and the same value has the same id everywher
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +27,7 @@ from worker.core.ledger import (
     Rated,
     Status,
 )
+from worker.core.memo import remember
 
 INT64_MAX: Final = 2**63 - 1
 
@@ -52,8 +54,7 @@ def encode_key(key: str) -> bytes:
     first byte says which form follows, so that no two keys share a stored form.
     """
     namespace, account, request_id = key.split("/", 2)
-    suffix = _encode_owner(namespace, account)
-    return encode_request_id(request_id) + suffix
+    return encode_request_id(request_id) + _encode_owner(namespace, account)
 
 
 def encode_request_id(request_id: str) -> bytes:
@@ -100,6 +101,7 @@ ACCOUNT_DIGITS: Final = 12
 _ACCOUNT_BYTES: Final = 5
 
 
+@lru_cache(maxsize=1_024)
 def _encode_owner(namespace: str, account: str) -> bytes:
     prefix = bytes((NAMESPACES.index(namespace),))
     if len(account) == ACCOUNT_DIGITS and account.isascii() and account.isdigit():
@@ -159,6 +161,8 @@ def encode_body(evidence: Evidence, rated: Rated, revision: int = 1) -> bytes:
             cost if cost <= INT64_MAX else str(cost),
             STATUS_CODES[rated.status],
             rated.reason,
+            evidence.session,
+            evidence.session_rank,
         )
     )
 
@@ -191,6 +195,8 @@ class Bodies:
                 occurred_at_rank=fields[5],
                 rank=fields[6],
                 conflicting=fields[7],
+                session=fields[18],
+                session_rank=fields[19],
                 counts=Counts(
                     input_tokens=fields[8],
                     output_tokens=fields[9],
@@ -226,31 +232,31 @@ class Bodies:
             message = f"an entry's stored body cannot be read ({error})"
             raise LedgerCorruptError(message) from error
 
-    def leaf(self, leaf_id: int) -> Leaf:
-        """Return the leaf behind an id."""
+    def leaf(self, leaf_id: int, encoded: bytes | None = None) -> Leaf:
+        """Return the leaf behind an id, whose encoding may be at hand already."""
         leaf = self._leaves.get(leaf_id)
         if leaf is None:
-            content = self._content(leaf_id, b"L")
+            content = self._content(leaf_id, b"L") if encoded is None else encoded[1:]
             try:
                 leaf = _decode_leaf(content)
             except msgspec.MsgspecError as error:
                 message = f"interned value {leaf_id} (L) cannot be read ({error})"
                 raise LedgerCorruptError(message) from error
-            _remember(self._leaves, leaf_id, leaf)
+            remember(self._leaves, leaf_id, leaf, INTERN_CACHE_MAX)
         return leaf
 
     def _facts_of(self, facts_id: int) -> Facts:
         facts = self._facts.get(facts_id)
         if facts is None:
             facts = _decode_facts(self._content(facts_id, b"F"))
-            _remember(self._facts, facts_id, facts)
+            remember(self._facts, facts_id, facts, INTERN_CACHE_MAX)
         return facts
 
     def _basis_of(self, basis_id: int) -> Basis:
         basis = self._bases.get(basis_id)
         if basis is None:
             basis = _decode_basis(self._content(basis_id, b"B"))
-            _remember(self._bases, basis_id, basis)
+            remember(self._bases, basis_id, basis, INTERN_CACHE_MAX)
         return basis
 
     def _content(self, value_id: int, kind: bytes) -> bytes:
@@ -280,13 +286,4 @@ def _amounts_in(fields: list[Any]) -> tuple[int, Amounts]:
     )
 
 
-INTERN_CACHE_MAX: Final = 50_000
-
-
-Value = TypeVar("Value")
-
-
-def _remember(cache: dict[int, Value], value_id: int, value: Value) -> None:
-    if len(cache) >= INTERN_CACHE_MAX:
-        cache.clear()
-    cache[value_id] = value
+INTERN_CACHE_MAX: Final = 30_000

@@ -132,7 +132,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
         region: The calling Region, which sets the price.
         model_id: The model id or ARN as received.
         operation: `InvokeModel`, `Converse`, ...
-        identity_arn: The signed caller's ARN as received.
+        identity_arn: The signed caller's ARN; without the session name, which stands in the
+            evidence, so that a role's thousands of sessions share their facts.
         service_tier: `standard`, `priority`, `flex`, `batch`, `reserved`; empty if unknown.
         error_code: AWS error code; empty when the call did not fail.
         inference_region: Where the model ran, if elsewhere. Informs, never prices.
@@ -185,6 +186,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
         rank: How much is proven about the counts (an `EvidenceRank`).
         counts: The best-ranked counts.
         conflicting: Records of that same rank disagreed; the larger counts were kept.
+        session: The name of the role's session that made the call, or empty. Caller's words.
+        session_rank: Rank of the record that the session came from, 0 if there is none.
     """
 
     facts: Facts
@@ -193,9 +196,18 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
     rank: int
     counts: Counts = NO_COUNTS
     conflicting: bool = False
+    session: str = ""
+    session_rank: int = 0
+
+    def facts_with_session(self) -> Facts:
+        """Return the facts with the caller's ARN as it was received."""
+        if not self.session:
+            return self.facts
+        arn = f"{self.facts.identity_arn}/{self.session}"
+        return msgspec.structs.replace(self.facts, identity_arn=arn)
 
 
-class Observation(NamedTuple):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record says of one call.
 
     Attributes:
@@ -234,6 +246,23 @@ def split_call_key(key: str) -> CallKey:
     return CallKey(namespace, account, request_id)
 
 
+ASSUMED_ROLE: Final = ":assumed-role/"
+
+
+def split_session(arn: str) -> tuple[str, str]:
+    """Split a caller's ARN into what names the role and the session's name.
+
+    `arn:aws:sts::111122223333:assumed-role/Gateway/run-1` becomes the ARN up to `Gateway`, and
+    `run-1`; the ARN of anybody else has no session. AWS allows no slash in either name;
+    whatever follows the first one is the session's.
+    """
+    role_at = arn.find(ASSUMED_ROLE)
+    cut = -1 if role_at < 0 else arn.find("/", role_at + len(ASSUMED_ROLE))
+    if cut < 0:
+        return arn, ""
+    return arn[:cut], arn[cut + 1 :]
+
+
 _RANKED_FIELDS: Final = (
     "region",
     "model_id",
@@ -266,6 +295,9 @@ def merge(left: Evidence, right: Evidence) -> Evidence:
     facts = merge_facts(left.facts, right.facts)
     rank, counts, conflicting = _merge_counts(left, right)
     occurred_at_rank, occurred_at_ms = _better_time(left, right)
+    session_rank, session = max(
+        (left.session_rank, left.session), (right.session_rank, right.session)
+    )
     merged = Evidence(
         facts=facts,
         occurred_at_ms=occurred_at_ms,
@@ -273,6 +305,8 @@ def merge(left: Evidence, right: Evidence) -> Evidence:
         rank=rank,
         counts=counts,
         conflicting=conflicting,
+        session=session,
+        session_rank=session_rank,
     )
     return left if merged == left else merged
 

@@ -131,7 +131,7 @@ def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]
         document["unrated_units"] = unrated
     if who := poster.attribution(evidence).reason:
         document["attribution_reason"] = who
-    return document | _details(facts, terms, posting)
+    return document | _details(evidence.facts_with_session(), terms, posting)
 
 
 def explain_other(outcome: Ignored | Malformed | ObjectReference) -> dict[str, Any]:

@@ -8,17 +8,24 @@ one sum.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 import msgspec
 
-from worker.core.attribution import Attribution, attribute
+from worker.core.attribution import Attribution, attribute, session_decides
 from worker.core.catalogue import Catalogue
 from worker.core.codec import intern_value
-from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts
+from worker.core.evidence import QUANTITY_MAX, Counts, Evidence, EvidenceRank, Facts
 from worker.core.job_outputs import NO_MODEL_REASON, TIER_BATCH, doubt
-from worker.core.ledger import MS_PER_DAY, Basis, Leaf, Posting, Rated, Route, Status
-from worker.core.model_id import Billing, ModelReference, resolve_model
+from worker.core.ledger import MS_PER_DAY, Basis, Interned, Leaf, Posting, Rated, Route, Status
+from worker.core.memo import remember
+from worker.core.model_id import (
+    Billing,
+    ModelReference,
+    resolve_model,
+)
+from worker.core.money import ATTO_PER_PICO
 from worker.core.pricing import (
     RESERVED_TIER_REASON,
     TIER_RESERVED,
@@ -29,8 +36,16 @@ from worker.core.pricing import (
 )
 from worker.core.registry import Registry
 
-ROUTES_MAX: Final = 50_000
-"""Routes kept at a time; attackers choose session names, so memory needs a bound."""
+PLANS_MAX: Final = 30_000
+"""Plans kept at a time, by facts and stretch of time."""
+
+TERMS_MAX: Final = 5_000
+PAYERS_MAX: Final = 20_000
+LEAVES_MAX: Final = 30_000
+"""Further bounds of what is remembered; callers choose session names and model ids."""
+
+_METERED: Final = int(EvidenceRank.METERED)
+_PRICED: Final = Status.PRICED
 
 MS_PER_QUARTER_HOUR: Final = 900_000
 """Every time zone's offset is a multiple of this, so a local day never turns within one."""
@@ -71,16 +86,35 @@ class Terms(msgspec.Struct, frozen=True):
     doubt: str = ""
 
 
-class _Plan(msgspec.Struct, frozen=True):
+class _FlatRates(msgspec.Struct, frozen=True, gc=False):
+    """Rates of the plainest calls: no cache writes, no units, no long context.
+
+    Pico-USD per token; whole, so that nothing needs rounding. `cache_read` is None where the
+    card has no such rate or where cached tokens need a second look.
+    """
+
+    input: int
+    output: int
+    cache_read: int | None
+    prompt_tokens_max: int
+
+
+class _Plan(msgspec.Struct, frozen=True, gc=False):
     """A route together with its terms. Holds on to `facts` so that its id stays taken."""
 
     facts: Facts
     route: Route
     terms: Terms
+    flat: _FlatRates | None
+    by_session: bool
 
 
 class Poster:
     """Works out postings under one catalogue and one registry.
+
+    What a call costs per token depends on few of its facts, and who pays on few others, so
+    each is remembered by exactly what it depends on, and the two together by the identity of
+    the facts object, which decoders share between calls.
 
     Args:
         catalogue: Prices by model and time.
@@ -94,13 +128,19 @@ class Poster:
         self._basis_value = Basis(catalogue.revision, registry.revision)
         self._basis = intern_value(self._basis_value)
         self._stretch_ms = MS_PER_QUARTER_HOUR if registry.has_calendars else MS_PER_DAY
-        # Stretches within which a price or a registry fact changes are resolved call by call.
+        self._boundaries = sorted({*catalogue.boundaries_ms, *registry.boundaries_ms})
+        # Stretches of time within which a price or a fact of the registry changes.
         self._volatile = {
             instant // self._stretch_ms
-            for instant in (*catalogue.boundaries_ms, *registry.boundaries_ms)
+            for instant in self._boundaries
             if instant % self._stretch_ms
         }
-        self._plans: dict[tuple[int, int], _Plan] = {}
+        self._plans: dict[tuple[int, int, int, str], _Plan] = {}
+        self._terms_known: dict[tuple[str, str, str, int], Terms] = {}
+        self._payers: dict[tuple[object, ...], Attribution] = {}
+        self._same_payer: dict[Attribution, Attribution] = {}
+        self._leaves: dict[tuple[object, ...], tuple[Attribution, Leaf, Interned]] = {}
+        self._facts: dict[int, tuple[Facts, Interned]] = {}
 
     @property
     def basis(self) -> Basis:
@@ -109,11 +149,44 @@ class Poster:
 
     def rate(self, evidence: Evidence) -> Rated:
         """Price and attribute one call."""
-        stretch = evidence.occurred_at_ms // self._stretch_ms
-        plan = self._plans.get((id(evidence.facts), stretch))
+        at_ms = evidence.occurred_at_ms
+        stretch = at_ms // self._stretch_ms
+        epoch = self._epoch(at_ms) if stretch in self._volatile else 0
+        plan = self._plans.get((id(evidence.facts), stretch, epoch, ""))
         if plan is None:
-            plan = self._plan(evidence, stretch)
+            plan = self._plan(evidence.facts, evidence.facts, at_ms)
+            remember(self._plans, (id(evidence.facts), stretch, epoch, ""), plan, PLANS_MAX)
+        if plan.by_session and evidence.session:
+            key = (id(evidence.facts), stretch, epoch, evidence.session)
+            plan = self._plans.get(key) or remember(
+                self._plans,
+                key,
+                self._plan(evidence.facts, evidence.facts_with_session(), at_ms),
+                PLANS_MAX,
+            )
+        flat = plan.flat
+        if flat is not None and evidence.rank >= _METERED and not evidence.conflicting:
+            counts = evidence.counts
+            tokens_in, tokens_out = counts.input_tokens, counts.output_tokens
+            cached = counts.cache_read_tokens
+            if (
+                tokens_in is not None
+                and tokens_out is not None
+                and not counts.cache_write_5m_tokens
+                and not counts.cache_write_1h_tokens
+                and not counts.units
+                and tokens_in + cached <= flat.prompt_tokens_max
+            ):
+                cost = tokens_in * flat.input + tokens_out * flat.output
+                if not cached:
+                    return Rated(plan.route, cost, _PRICED)
+                if flat.cache_read is not None:
+                    return Rated(plan.route, cost + cached * flat.cache_read, _PRICED)
         return rate(plan.route, plan.terms, evidence)
+
+    def _epoch(self, at_ms: int) -> int:
+        """Number the stretches between all changes of prices and registry."""
+        return bisect_right(self._boundaries, at_ms)
 
     def post(self, evidence: Evidence) -> Posting:
         """Return the posting of one call."""
@@ -125,42 +198,83 @@ class Poster:
 
     def attribution(self, evidence: Evidence) -> Attribution:
         """Return who made a call and who pays, with the reason where that is in doubt."""
-        return attribute(evidence.facts, evidence.occurred_at_ms, self._registry)
+        return attribute(evidence.facts_with_session(), evidence.occurred_at_ms, self._registry)
 
-    def _plan(self, evidence: Evidence, stretch: int) -> _Plan:
-        facts, at_ms = evidence.facts, evidence.occurred_at_ms
+    def _plan(self, facts: Facts, caller: Facts, at_ms: int) -> _Plan:
+        """Plan for some facts; `caller` is the same, with the session name if that decides."""
         terms = self._terms(facts, at_ms)
-        leaf = self._leaf(facts, terms, at_ms)
+        leaf, leaf_interned = self._leaf(caller, terms, at_ms)
+        interned = self._facts.get(id(facts))
+        if interned is None:
+            interned = (facts, intern_value(facts))
+            remember(self._facts, id(facts), interned, PLANS_MAX)
         route = Route(
             leaf_value=leaf,
             basis_value=self._basis_value,
-            facts=intern_value(facts),
-            leaf=intern_value(leaf),
+            facts=interned[1],
+            leaf=leaf_interned,
             basis=self._basis,
         )
-        plan = _Plan(facts=facts, route=route, terms=terms)
-        if stretch not in self._volatile:
-            if len(self._plans) >= ROUTES_MAX:
-                self._plans.clear()
-            self._plans[(id(facts), stretch)] = plan
-        return plan
+        return _Plan(
+            facts=facts,
+            route=route,
+            terms=terms,
+            flat=_flat_rates(terms),
+            by_session=session_decides(facts, at_ms, self._registry),
+        )
 
     def _terms(self, facts: Facts, at_ms: int) -> Terms:
+        key = (facts.model_id, facts.region, facts.service_tier, self._epoch(at_ms))
+        known = self._terms_known.get(key)
+        if known is not None and not facts.outputs:
+            return known
         reference = resolve_model(facts.model_id, facts.region, self._registry.profile_model)
         tier = facts.service_tier or TIER_STANDARD
-        uncertain = doubt(facts) if facts.outputs else ""
         blocked = _blocked(reference, tier, facts)
-        if blocked is not None:
-            return Terms(reference, reference.model, tier, None, blocked, uncertain)
-        model = self._catalogue.canonical(reference.model)
-        card = self._catalogue.card(model, reference.routing, reference.region, tier, at_ms)
-        if card is None:
-            reason = self._catalogue.reason(model) or f"no rate for model {model}"
-            blocked = (Status.UNPRICED, reason)
-        return Terms(reference, model, tier, card, blocked, uncertain)
+        model, card = reference.model, None
+        if blocked is None:
+            model = self._catalogue.canonical(reference.model)
+            card = self._catalogue.card(model, reference.routing, reference.region, tier, at_ms)
+            if card is None:
+                reason = self._catalogue.reason(model) or f"no rate for model {model}"
+                blocked = (Status.UNPRICED, reason)
+        if facts.outputs:
+            # What a batch job's outputs say is its own; no other call shares these terms.
+            return Terms(reference, model, tier, card, blocked, doubt(facts))
+        terms = Terms(reference, model, tier, card, blocked)
+        return remember(self._terms_known, key, terms, TERMS_MAX)
 
-    def _leaf(self, facts: Facts, terms: Terms, at_ms: int) -> Leaf:
+
+    def _payer(self, facts: Facts, at_ms: int) -> Attribution:
+        """Attribute, or remember; everything that `attribute` looks at is in the key."""
+        key = (
+            facts.identity_arn,
+            facts.account,
+            facts.model_id if "application-inference-profile" in facts.model_id else "",
+            facts.metadata,
+            facts.identity_type,
+            facts.principal_id,
+            facts.issuer_arn,
+            facts.on_behalf_of,
+            facts.invoked_by,
+            self._epoch(at_ms),
+        )
+        known = self._payers.get(key)
+        if known is not None:
+            return known
         who = attribute(facts, at_ms, self._registry)
+        # Thousands of sessions of one role are one payer: let them share the object.
+        who = self._same_payer.get(who) or remember(self._same_payer, who, who, PAYERS_MAX)
+        return remember(self._payers, key, who, PAYERS_MAX)
+
+    def _leaf(self, facts: Facts, terms: Terms, at_ms: int) -> tuple[Leaf, Interned]:
+        who = self._payer(facts, at_ms)
+        day = at_ms // MS_PER_DAY
+        # One payer is one object (see `_payer`), which the value keeps alive: ids tell them apart.
+        key = (id(who), facts.account, terms.model, day, at_ms // self._stretch_ms)
+        known = self._leaves.get(key)
+        if known is not None:
+            return known[1:]
         leaf = Leaf(
             principal=who.principal,
             identity=who.identity,
@@ -169,17 +283,37 @@ class Poster:
             application=who.application,
             account=facts.account,
             model=terms.model,
-            day=at_ms // MS_PER_DAY,
+            day=day,
         )
-        if not self._registry.has_calendars:
-            return leaf
+        if self._registry.has_calendars:
+            leaf = msgspec.structs.replace(leaf, local_days=self._local_days(leaf, at_ms))
+        return remember(self._leaves, key, (who, leaf, intern_value(leaf)), LEAVES_MAX)[1:]
+
+    def _local_days(self, leaf: Leaf, at_ms: int) -> tuple[tuple[str, int], ...]:
         local_days = []
         for kind in SCOPE_KINDS:
             scope = "" if kind == "everything" else getattr(leaf, kind)
             day = self._registry.local_day(kind, scope, at_ms)
             if day != leaf.day:
                 local_days.append((kind, day))
-        return msgspec.structs.replace(leaf, local_days=tuple(sorted(local_days)))
+        return tuple(sorted(local_days))
+
+
+def _flat_rates(terms: Terms) -> _FlatRates | None:
+    """Return the rates of the plainest calls, if whole pico-USD say them exactly."""
+    card = terms.card
+    if terms.blocked is not None or card is None or card.assumes or terms.doubt:
+        return None
+    rate_in, rate_out, rate_read = card.tokens[:3]
+    if rate_in is None or rate_out is None or rate_in % ATTO_PER_PICO or rate_out % ATTO_PER_PICO:
+        return None
+    second_look = rate_read is None or rate_read % ATTO_PER_PICO or _counts_may_overlap(card)
+    return _FlatRates(
+        input=rate_in // ATTO_PER_PICO,
+        output=rate_out // ATTO_PER_PICO,
+        cache_read=None if rate_read is None or second_look else rate_read // ATTO_PER_PICO,
+        prompt_tokens_max=card.long_context[0][0] if card.long_context else QUANTITY_MAX * 2,
+    )
 
 
 _NOT_BY_TOKEN: Final = frozenset({Billing.PROVISIONED, Billing.IMPORTED, Billing.CUSTOM_DEPLOYMENT})
@@ -263,6 +397,11 @@ def _assumptions(card: RateCard, charged: Charge, evidence: Evidence) -> list[st
     return reasons
 
 
+def _counts_may_overlap(card: RateCard) -> bool:
+    """Whether a model's streams have been seen to count cached tokens as input too."""
+    return card.model.startswith("openai.")
+
+
 def _may_include_cached(card: RateCard, facts: Facts, counts: Counts) -> bool:
     """Whether the input count of an OpenAI stream looks as if it contained its cached tokens.
 
@@ -273,6 +412,6 @@ def _may_include_cached(card: RateCard, facts: Facts, counts: Counts) -> bool:
     return (
         cached > 0
         and (counts.input_tokens or 0) >= cached
-        and card.model.startswith("openai.")
+        and _counts_may_overlap(card)
         and facts.operation.endswith("Stream")
     )

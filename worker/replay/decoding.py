@@ -25,7 +25,7 @@ from worker.bootstrap import make_poster, open_object_store
 from worker.core.decoders import Decoder, ignored_object
 from worker.core.errors import UnreadableObjectError
 from worker.core.results import Ignored, Malformed, Outcome, Position
-from worker.pipeline import Digest, Digester, Window
+from worker.pipeline import Digest, Digester, Window, undecodable
 from worker.ports import ObjectStore
 from worker.replay.files import LogFile
 from worker.replay.objects import ReadAhead, is_object, key_of
@@ -124,6 +124,8 @@ class FileDecoder:
         except OSError as error:
             found = error.strerror or str(error)
             yield [Malformed("$", "a readable file", found, b"", position=position, truncated=True)]
+        except Exception as error:  # noqa: BLE001 - one file must not hold up the others
+            yield [undecodable(error, b"", position)]
 
     def _object_outcomes(self, file: LogFile, content: Iterator[bytes]) -> Iterator[list[Outcome]]:
         position = Position(file.path)

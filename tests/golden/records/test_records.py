@@ -41,6 +41,13 @@ def expected_observation(expected: dict[str, Any]) -> Observation:
     values = dict(expected["facts"])
     if "metadata" in values:
         values["metadata"] = tuple((key, value) for key, value in values["metadata"])
+    # Cases name the caller as AWS does; a role's session is kept apart from its facts.
+    arn, _, session = values.get("identity_arn", "").partition("/")
+    if ":assumed-role" in arn:
+        role, _, session = session.partition("/")
+        values["identity_arn"] = f"{arn}/{role}"
+    else:
+        session = ""
     values |= {f"{name}_rank": described for name in RANKED if name in values}
     facts = Facts(**values)
     counts = msgspec.convert(
@@ -48,9 +55,16 @@ def expected_observation(expected: dict[str, Any]) -> Observation:
     ).as_counts()
     occurred_at = datetime.fromisoformat(expected["occurred_at"]).astimezone(UTC)
     occurred_at_ms = round(occurred_at.timestamp() * 1000)
-    return Observation(
-        expected["key"], Evidence(facts, occurred_at_ms, described, int(rank), counts)
+    evidence = Evidence(
+        facts,
+        occurred_at_ms,
+        described,
+        int(rank),
+        counts,
+        session=session,
+        session_rank=described if session else 0,
     )
+    return Observation(expected["key"], evidence)
 
 
 class _NamedCounts(msgspec.Struct, forbid_unknown_fields=True):

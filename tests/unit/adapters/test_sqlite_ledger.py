@@ -23,7 +23,8 @@ from tests.calls import (
     request_id,
     snapshot,
 )
-from worker.adapters.sqlite_ledger import APPLICATION_ID, SCHEMA_VERSION, SqliteLedger
+from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.adapters.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
 from worker.core.batch import Batch
 from worker.core.errors import (
     ConfigurationError,
@@ -286,6 +287,38 @@ async def test_a_damaged_entry_is_reported_as_such(path: Path, ledger: SqliteLed
     edit(path, "UPDATE entry SET body = x'c1'")
     with pytest.raises(LedgerCorruptError, match="cannot be read"):
         await ledger.verify()
+
+
+PAGE_BYTES = 4_096
+
+
+@asynchronous
+async def test_a_damaged_file_is_reported_as_such_by_everything(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    await book(ledger, POSTER, *(call(n, PLENTY, user=f"u{n}") for n in range(400)))
+    await ledger.close()
+    damage(path)
+    ledger = SqliteLedger(path)
+    readings: list[Callable[[], Any]] = [
+        ledger.verify,
+        ledger.balances,
+        lambda: ledger.totals("model"),
+        lambda: entries(ledger),
+        lambda: ledger.find(request_id(1)),
+        lambda: ledger.progress("rebook"),
+        lambda: book(ledger, POSTER, call(1, PLENTY)),
+        lambda: ledger.keep_progress("rebook", "x"),
+    ]
+    for reading in readings:
+        with pytest.raises(LedgerCorruptError, match="from a backup"):
+            await reading()
+    await ledger.close()
+
+
+def damage(path: Path) -> None:
+    """Overwrite every page but the first, which names the tables."""
+    content = path.read_bytes()
+    path.write_bytes(content[:PAGE_BYTES] + b"\xff" * (len(content) - PAGE_BYTES))
 
 
 # --- Dry runs --------------------------------------------------------------------------------

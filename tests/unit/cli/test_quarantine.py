@@ -10,10 +10,9 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import ACCOUNT, ALICE, log, write, write_month
 from worker.adapters.clock import SystemClock
 from worker.adapters.quarantine_files import FileQuarantine
-from worker.core.results import POSTABLE
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, Observation, call_key
 from worker.core.posting import Poster
-from worker.core.results import Malformed, Position
+from worker.core.results import POSTABLE, Malformed, Position
 from worker.pipeline import Digester, EvidenceRecord
 
 

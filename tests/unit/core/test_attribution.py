@@ -52,7 +52,7 @@ def who(facts: Facts, registry: Registry = EMPTY_REGISTRY, at_ms: int = 0) -> At
         (f"sts::{A}:assumed-role/Gate/alice", f"role/{A}/Gate"),
         (f"sts::{A}:assumed-role/Gate", f"role/{A}/Gate"),
         (f"sts::{A}:federated-user/bob", f"federated/{A}/bob"),
-        (f"sts::{A}:assumed-role/{SSO}/alice@example.com", f"session/{A}/{SSO}/alice%40example.com"),
+        (f"sts::{A}:assumed-role/{SSO}/ana@example.com", f"session/{A}/{SSO}/ana%40example.com"),
         (f"iam::{A}:role/aws-reserved/sso.amazonaws.com/{SSO}", f"role/{A}/{SSO}"),
         (f"sts::{B}:assumed-role/Gate/alice", f"role/{B}/Gate"),
         (f"iam::{B}:user/alice", f"user/{B}/alice"),

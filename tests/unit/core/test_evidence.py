@@ -8,12 +8,14 @@ from worker.core.evidence import (
     Counts,
     Evidence,
     EvidenceRank,
+    Facts,
     SourceRank,
     call_key,
     counts_order,
     descriptive_rank,
     merge,
     split_call_key,
+    split_session,
 )
 
 FULL = Counts(100, 50, 7, 8, 9, True)
@@ -153,3 +155,23 @@ def test_a_sighting_has_no_counts_and_every_count_beats_it() -> None:
     for rank in (EvidenceRank.REPORTED, EvidenceRank.PARTIAL, EvidenceRank.ITEMISED):
         result = merged(evidence(NO_COUNTS), evidence(Counts(0, 0), rank=rank))
         assert (result.rank, result.counts) == (rank, Counts(0, 0))
+
+
+@pytest.mark.parametrize(
+    "arn,role,session",
+    [
+        ("arn:aws:sts::1:assumed-role/Bot/run-1", "arn:aws:sts::1:assumed-role/Bot", "run-1"),
+        ("arn:aws:sts::1:assumed-role/Bot/a/b", "arn:aws:sts::1:assumed-role/Bot", "a/b"),
+        ("arn:aws:sts::1:assumed-role/Bot", "arn:aws:sts::1:assumed-role/Bot", ""),
+        ("arn:aws:iam::1:user/team/ana", "arn:aws:iam::1:user/team/ana", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_callers_arn_is_split_at_its_session(arn: str, role: str, session: str) -> None:
+    assert split_session(arn) == (role, session)
+
+
+def test_the_arn_is_whole_again_with_its_session() -> None:
+    arn, session = split_session("arn:aws:sts::1:assumed-role/Bot/run-1")
+    whole = Evidence(Facts("1", identity_arn=arn), 0, 0, 0, session=session).facts_with_session()
+    assert whole.identity_arn == "arn:aws:sts::1:assumed-role/Bot/run-1"

@@ -21,8 +21,8 @@ from tests.calls import (
 )
 from worker.core.evidence import Counts, Evidence, EvidenceRank, SourceRank
 from worker.core.ledger import Status
-from worker.core.posting import ROUTES_MAX, Poster
-from worker.core.registry import Agent, Calendar, Period, PrincipalFact, Registry
+from worker.core.posting import PLANS_MAX, Poster
+from worker.core.registry import Agent, Calendar, Period, PrincipalFact, Registry, TrustRule
 
 POSTER = poster()
 ARN = f"arn:aws:bedrock:us-east-1:{ACCOUNT}:"
@@ -311,8 +311,8 @@ def test_equal_evidence_is_posted_equally_whatever_came_before() -> None:
 
 
 def test_routes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ROUTES_MAX >= 1_000
-    monkeypatch.setattr("worker.core.posting.ROUTES_MAX", 5)
+    assert PLANS_MAX >= 1_000
+    monkeypatch.setattr("worker.core.posting.PLANS_MAX", 5)
     small = poster()
     # Facts that are gone may leave their place in memory to others, which must not be mistaken.
     for number in range(50):
@@ -326,3 +326,24 @@ def test_explaining_a_call_says_how_it_is_charged() -> None:
     assert (terms.model, terms.tier, terms.blocked) == (SONNET, "standard", None)
     assert terms.card is not None
     assert terms.reference.routing == "global"
+
+
+def test_sessions_share_a_plan_unless_they_decide_who_pays() -> None:
+    person = f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Data_0123456789abcdef"
+    rules = [TrustRule(f"arn:aws:iam::{ACCOUNT}:role/Notebook", "session")]
+    bench = poster(registry=Registry(rules=rules))
+
+    def principals(arn: str) -> list[str]:
+        shared = facts(identity_arn=arn)
+        calls = [
+            Evidence(shared, NOON, 1, 3, Counts(1, 1), session=name, session_rank=1)
+            for name in ("ana", "ben", "ana")
+        ]
+        return [bench.post(one).leaf.principal for one in calls]
+
+    assert principals(f"arn:aws:sts::{ACCOUNT}:assumed-role/Bot") == [f"role/{ACCOUNT}/Bot"] * 3
+    prefix = f"session/{ACCOUNT}/AWSReservedSSO_Data_0123456789abcdef"
+    assert principals(person) == [f"{prefix}/ana", f"{prefix}/ben", f"{prefix}/ana"]
+    prefix = f"session/{ACCOUNT}/Notebook"
+    names = principals(f"arn:aws:sts::{ACCOUNT}:assumed-role/Notebook")
+    assert names == [f"{prefix}/ana", f"{prefix}/ben", f"{prefix}/ana"]

@@ -25,8 +25,10 @@ from worker.core.evidence import (
     SourceRank,
     call_key,
     descriptive_rank,
+    split_session,
 )
 from worker.core.job_outputs import CREATE_JOB, TIER_BATCH, job_key, parse_job_arn
+from worker.core.memo import remember
 from worker.core.results import Ignored, Malformed
 
 RUNTIME_SOURCE: Final = "bedrock.amazonaws.com"
@@ -45,7 +47,7 @@ MANTLE_EVENT: Final = "CreateInference"
 SERVICE_EVENT: Final = "AwsServiceEvent"
 MODEL_RESOURCE: Final = "AWS::Bedrock::Model"
 BEARER: Final = "bearer"
-INTERNED_FACTS_MAX: Final = 50_000
+INTERNED_FACTS_MAX: Final = 30_000
 DIGITS_MAX: Final = 18
 """Longest numeric text that is read as a count."""
 
@@ -223,7 +225,17 @@ class CloudTrailDecoder:
                 inference_region_rank=described if inference_region else 0,
                 credential=BEARER if bearer else facts.credential,
             )
-        evidence = Evidence(self._interned(facts), occurred_at_ms, described, int(rank), counts)
+        arn, session = split_session(facts.identity_arn)
+        facts = self._interned(msgspec.structs.replace(facts, identity_arn=arn))
+        evidence = Evidence(
+            facts,
+            occurred_at_ms,
+            described,
+            int(rank),
+            counts,
+            session=session,
+            session_rank=described if session else 0,
+        )
         return Observation(call_key("aws", account, request_id), evidence)
 
     def _observe_job(self, header: _Header, event: _Event) -> Observation | Ignored:
@@ -255,10 +267,7 @@ class CloudTrailDecoder:
         known = self._facts.get(facts_key)
         if known is not None:
             return known
-        if len(self._facts) >= INTERNED_FACTS_MAX:
-            self._facts.clear()
-        self._facts[facts_key] = facts
-        return facts
+        return remember(self._facts, facts_key, facts, INTERNED_FACTS_MAX)
 
 
 def _no_call_reason(header: _Header) -> str:

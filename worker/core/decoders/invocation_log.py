@@ -21,6 +21,7 @@ from worker.core.decoders.fields import (
     Quantity,
 )
 from worker.core.evidence import (
+    ASSUMED_ROLE,
     NO_COUNTS,
     Counts,
     Evidence,
@@ -29,12 +30,14 @@ from worker.core.evidence import (
     Observation,
     SourceRank,
     descriptive_rank,
+    split_session,
 )
 from worker.core.evidence import REQUEST_ID_LENGTH_MAX as LENGTH_MAX
+from worker.core.memo import remember
 from worker.core.results import Ignored, Malformed
 
 SCHEMA_TYPE: Final = "ModelInvocationLog"
-INTERNED_FACTS_MAX: Final = 50_000
+INTERNED_FACTS_MAX: Final = 30_000
 """Facts kept for reuse; beyond it the cache starts anew (memory stays bounded)."""
 
 _RANK_SIGHTING: Final = int(EvidenceRank.SIGHTING)
@@ -100,11 +103,9 @@ class _Probe(msgspec.Struct, gc=False, rename="camel"):
 
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
-_new_tuple: Final = tuple.__new__
 _PROBE: Final = msgspec.json.Decoder(_Probe)
 _NOTHING_IN: Final = _Input()
 _NOTHING_OUT: Final = _Output()
-_NO_IDENTITY: Final = _Identity()
 
 
 _FactsKey = tuple[object, ...]
@@ -147,22 +148,26 @@ class InvocationLogDecoder:
         try:
             rank, counts, service_tier = _count(record)
             identity = record.identity
+            arn, session = identity.arn if identity else None, ""
+            if arn and ASSUMED_ROLE in arn:
+                fields.checked_name(arn, fields.IDENTITY_LENGTH_MAX, "$.identity.arn")
+                arn, session = split_session(arn)
             facts_key = (
                 record.account_id,
                 record.region,
                 record.model_id,
                 record.operation,
-                identity.arn if identity else None,
+                arn,
                 record.inference_region,
                 rank,
             )
             if service_tier or record.request_metadata or record.error_code:
-                facts = self._detailed_facts(record, rank, service_tier, facts_key)
+                facts = self._detailed_facts(record, arn, rank, service_tier, facts_key)
             else:
                 known = self._facts.get(facts_key)
                 if known is None:
-                    known = _facts_of(record, rank)
-                    _remember(self._facts, facts_key, known)
+                    known = _facts_of(record, arn, rank)
+                    remember(self._facts, facts_key, known, INTERNED_FACTS_MAX)
                 facts = known
             # Written out rather than called: next to half a microsecond for the typed decode,
             # every function call shows.
@@ -176,8 +181,17 @@ class InvocationLogDecoder:
                 fields.epoch_ms(timestamp, "$.timestamp")
         except FieldError as error:
             return fields.malformed(raw, error.path, error.expected, error.found)
-        evidence = Evidence(facts, time_ms, facts.model_id_rank, rank, counts)
-        return _new_tuple(Observation, (f"aws/{facts.account}/{request_id}", evidence))
+        described = facts.model_id_rank
+        evidence = Evidence(
+            facts,
+            time_ms,
+            described,
+            rank,
+            counts,
+            session=session,
+            session_rank=described if session else 0,
+        )
+        return Observation(f"aws/{facts.account}/{request_id}", evidence)
 
     def _try_decode_shallow(self, raw: bytes) -> Observation | Ignored | Malformed | None:
         """Decode a record whose bodies are nested too deeply, without their depths."""
@@ -190,21 +204,20 @@ class InvocationLogDecoder:
         return outcome
 
     def _detailed_facts(
-        self, record: _Record, rank: int, service_tier: str, base_key: _FactsKey
+        self,
+        record: _Record,
+        arn: str | None,
+        rank: int,
+        service_tier: str,
+        base_key: _FactsKey,
     ) -> Facts:
         metadata = fields.bounded_metadata(record.request_metadata)
         facts_key = (*base_key, service_tier, record.error_code, metadata)
         known = self._facts_detailed.get(facts_key)
         if known is None:
-            known = _facts_of(record, rank, service_tier, metadata)
-            _remember(self._facts_detailed, facts_key, known)
+            known = _facts_of(record, arn, rank, service_tier, metadata)
+            remember(self._facts_detailed, facts_key, known, INTERNED_FACTS_MAX)
         return known
-
-
-def _remember(cache: dict[_FactsKey, Facts], facts_key: _FactsKey, facts: Facts) -> None:
-    if len(cache) >= INTERNED_FACTS_MAX:
-        cache.clear()
-    cache[facts_key] = facts
 
 
 def _resembles_log(record: _Record) -> bool:
@@ -256,6 +269,7 @@ def _count(record: _Record) -> tuple[int, Counts, str]:
 
 def _facts_of(
     record: _Record,
+    arn: str | None,
     rank: int,
     service_tier: str = "",
     metadata: tuple[tuple[str, str], ...] = (),
@@ -271,9 +285,7 @@ def _facts_of(
         record.model_id, fields.MODEL_ID_LENGTH_MAX, "$.modelId", "a model id"
     )
     operation = fields.checked_name(record.operation, fields.NAME_LENGTH_MAX, "$.operation")
-    identity_arn = fields.checked_name(
-        (record.identity or _NO_IDENTITY).arn, fields.IDENTITY_LENGTH_MAX, "$.identity.arn"
-    )
+    identity_arn = fields.checked_name(arn, fields.IDENTITY_LENGTH_MAX, "$.identity.arn")
     inference_region = fields.cut(record.inference_region, fields.REGION_LENGTH_MAX)
     error_code = fields.cut(record.error_code)
     return Facts(
