@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from worker.core.evidence import split_call_key
 from worker.core.ledger import MS_PER_DAY, Amounts, Entry, amounts_of
 from worker.core.posting import Poster
 from worker.core.report import Report, build_report
@@ -104,6 +105,7 @@ async def rebook(
     window: Window,
     *,
     dry_run: bool = False,
+    pending: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> RebookResult:
     """Bring booked calls to what a fresh replay under `poster` would give.
@@ -117,6 +119,8 @@ async def rebook(
         poster: Prices and attributes under the catalogue and registry of now.
         window: Only calls with an event time in it.
         dry_run: Work everything out, change nothing.
+        pending: Look at unpriced and unmetered calls alone, which is all that a late price or
+            profile can move. What is done leaves them, so that no place need be kept.
         on_progress: Called with the number of entries looked at so far.
     """
     note = RebookNote(
@@ -126,24 +130,26 @@ async def rebook(
         "",
     )
     result = RebookResult()
-    after = None if dry_run else await _resume(ledger, note)
+    keep_place = not (dry_run or pending)
+    after = await _resume(ledger, note) if keep_place else None
     result.resumed = after is not None
-    async for entries in ledger.scan(after):
+    async for entries in ledger.pending() if pending else ledger.scan(after):
         rebookings = [item for entry in entries for item in _rebooking(entry, poster, window)]
+        result.entries += len(entries)
+        if rebookings and not dry_run:
+            moved = len(rebookings) - await ledger.rebook(rebookings)
+            result.moved += moved
+            if moved:
+                rebookings = [item for item in rebookings if await _is_done(ledger, item)]
         for item in rebookings:
             _note_change(result, item)
-        result.entries += len(entries)
         result.rebooked += len(rebookings)
-        if not dry_run:
-            if rebookings:
-                moved = len(rebookings) - await ledger.rebook(rebookings)
-                result.moved += moved
-                result.rebooked -= moved
+        if keep_place:
             note.after = entries[-1].key
             await ledger.keep_progress(REBOOK_PROGRESS, msgspec.json.encode(note).decode())
         if on_progress is not None:
             on_progress(result.entries)
-    if not dry_run:
+    if keep_place:
         await ledger.keep_progress(REBOOK_PROGRESS, None)
     return result
 
@@ -155,6 +161,18 @@ def _rebooking(entry: Entry, poster: Poster, window: Window) -> list[Rebooking]:
     posting, now = entry.posting, rated.posting()
     unchanged = msgspec.structs.replace(now, basis=posting.basis) == posting
     return [] if unchanged else [Rebooking(entry, rated)]
+
+
+async def _is_done(ledger: Ledger, item: Rebooking) -> bool:
+    """Whether an entry is what a rebooking made of it, and not what somebody else did."""
+    before = item.before
+    found = await ledger.find(split_call_key(before.key).request_id)
+    return any(
+        entry.key == before.key
+        and entry.evidence == before.evidence
+        and entry.posting == item.after.posting()
+        for entry in found
+    )
 
 
 async def _resume(ledger: Ledger, wanted: RebookNote) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import compare, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, sum_by
 from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.errors import (
@@ -283,6 +283,10 @@ class SqliteLedger:
         ).fetchall():
             yield [self._decoder.entry(decode_key(key), body) for key, body in rows]
             last = rows[-1][0]
+
+    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls whose price is pending; see the port."""
+        return pending_of(self.scan())
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""
