@@ -40,8 +40,19 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
         discard: Keep nothing of what is booked, for dry runs.
 
     Raises:
-        ConfigurationError: It cannot be opened, or does not exist though it must.
+        ConfigurationError: It cannot be opened, or does not exist though it must. Tables are
+            looked for when they are first used.
     """
+    prefix = settings.ledger_tables
+    if prefix is not None:
+        from worker.adapters.dynamodb_ledger import DynamoLedger  # noqa: PLC0415 - half a second
+
+        return DynamoLedger(
+            prefix,
+            create_tables=settings.create_tables,
+            discard=discard,
+            entries_per_second=settings.entries_per_second,
+        )
     file = settings.ledger_file
     if file is None:
         return MemoryLedger()

@@ -93,6 +93,12 @@ class Ledger(Protocol):
     def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
         """Yield all entries in chunks, in the ledger's own order, after the entry `after`."""
 
+    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield, in chunks, the calls whose price is pending: the unpriced and the unmetered.
+
+        They are what a late price, or a profile that is known by now, could move.
+        """
+
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings and move their amounts, in one transaction.
 

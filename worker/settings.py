@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Final
 from worker.core.errors import ConfigurationError
 
 LEDGER_DEFAULT: Final = "sqlite:ledgerock.db"
+TABLE_PREFIX_DEFAULT: Final = "ledgerock"
+QUARANTINE_DEFAULT: Final = "ledgerock.quarantine"
+"""Where records wait that are not understood, beside no ledger's file."""
 
 ENVIRONMENT: Final = {
     "ledger": "LEDGEROCK_LEDGER",
     "prices": "LEDGEROCK_PRICES",
     "registry": "LEDGEROCK_REGISTRY",
     "quarantine": "LEDGEROCK_QUARANTINE",
+    "table_prefix": "LEDGEROCK_TABLE_PREFIX",
+    "create_tables": "LEDGEROCK_CREATE_TABLES",
+    "entries_per_second": "LEDGEROCK_ENTRIES_PER_SECOND",
 }
 """The environment variable behind each setting."""
 
@@ -25,16 +32,23 @@ class Settings:
     """What the parts need to know.
 
     Attributes:
-        ledger: `sqlite:FILE` or `memory`.
+        ledger: `sqlite:FILE`, `memory`, `dynamodb` or `dynamodb:PREFIX`.
         prices: The operator's own price rows, a CSV file; None for the packaged ones alone.
         registry: The registry, a TOML file; None for an empty one.
-        quarantine: Directory of quarantined records; None puts it beside the ledger's file.
+        quarantine: Directory of quarantined records; None puts it beside the ledger's file,
+            or where there is none, into the working directory.
+        table_prefix: Begins the names of DynamoDB's tables, unless the ledger names another.
+        create_tables: Make missing tables; for local use, AWS gets them by deployment.
+        entries_per_second: How fast `verify` and `rebook` go through a shared ledger at most.
     """
 
     ledger: str = LEDGER_DEFAULT
     prices: Path | None = None
     registry: Path | None = None
     quarantine: Path | None = None
+    table_prefix: str = TABLE_PREFIX_DEFAULT
+    create_tables: bool = False
+    entries_per_second: int | None = None
 
     @classmethod
     def read(
@@ -57,25 +71,52 @@ class Settings:
             prices=path(prices, "prices"),
             registry=path(registry, "registry"),
             quarantine=path(quarantine, "quarantine"),
+            table_prefix=environment.get(ENVIRONMENT["table_prefix"]) or TABLE_PREFIX_DEFAULT,
+            create_tables=_flag(environment, ENVIRONMENT["create_tables"]),
+            entries_per_second=_number(environment, ENVIRONMENT["entries_per_second"]),
         )
 
     @property
     def ledger_file(self) -> Path | None:
-        """The ledger's file, or None if the ledger is in memory.
+        """The ledger's file, or None if the ledger is not in one.
 
         Raises:
             ConfigurationError: The ledger is of no known kind.
         """
-        if self.ledger == "memory":
+        if self.ledger == "memory" or self.ledger_tables is not None:
             return None
         kind, _, name = self.ledger.partition(":")
         if kind != "sqlite" or not name:
             message = (
-                f"--ledger {self.ledger}: no such ledger; "
-                "give sqlite:FILE (the default is sqlite:ledgerock.db) or memory"
+                f"--ledger {self.ledger}: no such ledger; give sqlite:FILE "
+                "(the default is sqlite:ledgerock.db), dynamodb, dynamodb:PREFIX or memory"
             )
             raise ConfigurationError(message)
         return Path(name)
+
+    @property
+    def ledger_tables(self) -> str | None:
+        """What the names of the ledger's tables begin with, or None if it is not in DynamoDB.
+
+        Raises:
+            ConfigurationError: Tables cannot be named so.
+        """
+        kind, _, name = self.ledger.partition(":")
+        if kind != "dynamodb":
+            return None
+        prefix = name or self.table_prefix
+        if not _TABLE_PREFIX.fullmatch(prefix):
+            message = (
+                f"the table prefix {prefix!r} will not do: letters, digits, `_`, `-` and `.`, "
+                "at most 200 (--ledger dynamodb:PREFIX, LEDGEROCK_TABLE_PREFIX)"
+            )
+            raise ConfigurationError(message)
+        return prefix
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the ledger is still there for the next command."""
+        return self.ledger != "memory"
 
     @property
     def quarantine_directory(self) -> Path | None:
@@ -83,4 +124,30 @@ class Settings:
         if self.quarantine is not None:
             return self.quarantine
         file = self.ledger_file
-        return None if file is None else file.with_name(f"{file.name}.quarantine")
+        if file is None:
+            return Path(QUARANTINE_DEFAULT) if self.is_kept else None
+        return file.with_name(f"{file.name}.quarantine")
+
+
+# AWS documentation: "Supported data types and naming rules in Amazon DynamoDB".
+_TABLE_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "").strip().lower()
+    if text in {"", "0", "false", "no"}:
+        return False
+    if text in {"1", "true", "yes"}:
+        return True
+    message = f"{name}={text}: give 1 or 0"
+    raise ConfigurationError(message)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        message = f"{name}={text}: give a whole number of at least 1"
+        raise ConfigurationError(message)
+    return int(text)

@@ -28,6 +28,7 @@ from worker.adapters.dynamodb_requests import (
     backoff,
     is_transient,
 )
+from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
 from worker.core.errors import LedgerCorruptError, TransientError
@@ -62,6 +63,7 @@ class DynamoLedger(DynamoBooks):
         create_tables: Make missing tables, for local use.
         discard: Keep nothing, for dry runs: what would be booked stays in memory.
         concurrency: Transactions in flight at a time, each with a wide shard of its own.
+        entries_per_second: How fast `verify` and `rebook` go through the entries at most.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class DynamoLedger(DynamoBooks):
         create_tables: bool = False,
         discard: bool = False,
         concurrency: int = CONCURRENCY,
+        entries_per_second: int | None = None,
     ) -> None:
         """Open nothing yet: the client is made on first use."""
-        super().__init__(prefix, dynamo or Dynamo(), create_tables=create_tables)
+        pace = Pace(entries_per_second)
+        super().__init__(prefix, dynamo or Dynamo(), create_tables=create_tables, pace=pace)
         self._prefetch = prefetch
         self._discarded: dict[bytes, bytes] | None = {} if discard else None
         self._days: set[int] = set()
@@ -259,6 +263,7 @@ class DynamoLedger(DynamoBooks):
         await self._prepare()
         wanted = {encode_key(item.before.key): item for item in reversed(rebookings)}
         bodies = await self._bodies_of(list(wanted))
+        await self._pace.take(len(bodies))
         await self._learn(bodies.values())
         await self._intern(
             {

@@ -16,6 +16,7 @@ from worker.adapters.dynamodb_interned import InternedCache
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_verify import verify
 from worker.adapters.ledger_reading import sum_by
+from worker.adapters.pace import Pace
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.ports import Verification
@@ -31,13 +32,15 @@ class DynamoBooks:
         prefix: Names the tables, `PREFIX-entries` and `PREFIX-balances`.
         dynamo: Makes requests.
         create_tables: Make missing tables, for local use.
+        pace: How fast to go through all entries.
     """
 
-    def __init__(self, prefix: str, dynamo: Dynamo, *, create_tables: bool) -> None:
+    def __init__(self, prefix: str, dynamo: Dynamo, *, create_tables: bool, pace: Pace) -> None:
         """Open nothing yet: the client is made on first use."""
         self._entries = items.entries_table(prefix)
         self._balances = items.balances_table(prefix)
         self._dynamo = dynamo
+        self._pace = pace
         self._prefix = prefix
         self._missing = items.table_definitions(prefix) if create_tables else []
         self._interned = InternedCache()
@@ -67,11 +70,12 @@ class DynamoBooks:
         arguments: dict[str, Any] = {
             "TableName": self._entries,
             "ConsistentRead": True,
-            "Limit": SCAN_PAGE,
+            "Limit": self._pace.page(SCAN_PAGE),
         }
         if after is not None:
             arguments["ExclusiveStartKey"] = items.entry_key(encode_key(after))
         async for page in self._dynamo.pages("scan", **arguments):
+            await self._pace.take(len(page))
             if page:
                 yield await self._decoded(page)
 
@@ -91,7 +95,9 @@ class DynamoBooks:
                 IndexName="by-leaf",
                 KeyConditionExpression="u = :u",
                 ExpressionAttributeValues={":u": {"N": str(leaf_id)}},
+                Limit=self._pace.page(SCAN_PAGE),
             ):
+                await self._pace.take(len(page))
                 keys = [{"r": item["r"], "o": item["o"]} for item in page]
                 found = await self._dynamo.get_many(self._entries, keys)
                 if found:
@@ -234,8 +240,9 @@ class DynamoBooks:
             TableName=self._entries,
             ConsistentRead=True,
             ProjectionExpression="b",
-            Limit=SCAN_PAGE,
+            Limit=self._pace.page(SCAN_PAGE),
         ):
+            await self._pace.take(len(page))
             yield [self._decoder.amounts(bytes(item["b"]["B"])) for item in page]
 
     async def leaves(self, leaf_ids: Iterable[int]) -> dict[int, Leaf]:

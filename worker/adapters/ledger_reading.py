@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from worker.core.codec import Bodies
-from worker.core.ledger import Amounts, Leaf
+from worker.core.ledger import Amounts, Entry, Leaf, Status
 from worker.ports import Difference, Verification
 
 
@@ -15,6 +15,15 @@ def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Am
     for leaf, amounts in balances:
         totals.setdefault(str(getattr(leaf, field)), Amounts()).add(amounts)
     return totals
+
+
+async def pending_of(scan: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Sequence[Entry]]:
+    """Leave only calls whose price is pending, for ledgers that read all entries quickly."""
+    pending = {Status.UNPRICED, Status.UNMETERED}
+    async for entries in scan:
+        found = [entry for entry in entries if entry.posting.status in pending]
+        if found:
+            yield found
 
 
 def compare(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from copy import copy
 from typing import Final
 
-from worker.adapters.ledger_reading import compare, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, sum_by
 from worker.core.batch import Batch, reconcile
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
@@ -63,6 +63,10 @@ class MemoryLedger:
         keys = sorted(key for key in self._bodies_by_key if key > start)
         for first in range(0, len(keys), SCAN_CHUNK):
             yield [self._entry(key) for key in keys[first : first + SCAN_CHUNK]]
+
+    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls whose price is pending; see the port."""
+        return pending_of(self.scan())
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""

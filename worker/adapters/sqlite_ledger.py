@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import compare, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, sum_by
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
     APPLICATION_ID,
@@ -229,6 +229,10 @@ class SqliteLedger:
         while rows := self._entries_after(last):
             yield [self._decoder.entry(decode_key(key), body) for key, body in rows]
             last = rows[-1][0]
+
+    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls whose price is pending; see the port."""
+        return pending_of(self.scan())
 
     def _entries_after(self, key: bytes) -> list[tuple[bytes, bytes]]:
         with self._faults():

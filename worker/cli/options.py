@@ -14,8 +14,8 @@ LedgerOption = Annotated[
     typer.Option(
         "--ledger",
         metavar="LEDGER",
-        help="sqlite:FILE or memory. Default: sqlite:ledgerock.db. "
-        "Example: --ledger sqlite:/data/bedrock.db",
+        help="sqlite:FILE, dynamodb, dynamodb:PREFIX (of the tables' names) or memory. "
+        "Default: sqlite:ledgerock.db. Example: --ledger sqlite:/data/bedrock.db",
     ),
 ]
 RegistryOption = Annotated[

@@ -40,6 +40,14 @@ def rebook(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
+    pending: Annotated[
+        bool,
+        typer.Option(
+            "--pending",
+            help="Look at unpriced and unmetered calls alone: all that a late price or "
+            "application profile can move, found without reading the rest.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Price and attribute booked calls anew, after a change of prices, rules or registry.
@@ -51,7 +59,8 @@ def rebook(
     from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, registry=registry, prices=prices)
-    result, basis = run(_rebook(settings, window_of(since, until), dry_run=dry_run))
+    window = window_of(since, until)
+    result, basis = run(_rebook(settings, window, dry_run=dry_run, pending=pending))
     if as_json:
         print_json(_document(result, basis, dry_run=dry_run))
     else:
@@ -64,7 +73,7 @@ def rebook(
 
 
 async def _rebook(
-    settings: Settings, window: Window, *, dry_run: bool
+    settings: Settings, window: Window, *, dry_run: bool, pending: bool
 ) -> tuple[RebookResult, Basis]:
     from worker import books
     from worker.bootstrap import make_poster, open_ledger
@@ -75,7 +84,7 @@ async def _rebook(
     try:
         with entries_progress() as on_progress:
             result = await books.rebook(
-                opened, poster, window, dry_run=dry_run, on_progress=on_progress
+                opened, poster, window, dry_run=dry_run, pending=pending, on_progress=on_progress
             )
         return result, poster.basis
     finally:

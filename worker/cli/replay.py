@@ -163,7 +163,7 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
         lines.append(_quarantined(done.quarantined, settings, dry_run=dry_run))
     if dry_run:
         lines.append("nothing was booked; run it again without --dry-run")
-    elif settings.ledger_file is not None and (done.recorded or done.upgraded):
+    elif settings.is_kept and (done.recorded or done.upgraded):
         option = ledger_option(settings)
         lines.append(f"next: `ledgerock report{option}`, `ledgerock report --by day{option}`")
     if lines:
@@ -188,7 +188,7 @@ def _print_top(
     if len(rows) > len(shown):
         more = f"and {len(rows) - len(shown):,} more"
         hint = f"; `ledgerock report --by {heading}{ledger_option(settings)}`"
-        out.print(more if settings.ledger_file is None else more + hint)
+        out.print(more if not settings.is_kept else more + hint)
 
 
 def _ignored(reasons: Mapping[str, int]) -> list[str]:

@@ -64,6 +64,7 @@ def _document(settings: Settings, result: Verification) -> dict[str, Any]:
             }
             for difference in result.differences
         ],
+        "unsettled": [_leaf_document(leaf) for leaf in result.unsettled],
     }
 
 
@@ -84,8 +85,15 @@ def _print(settings: Settings, result: Verification) -> None:
 
     out = console()
     read = f"{quantity(result.entries, 'entry', 'entries')}, {quantity(result.balances, 'balance')}"
+    if result.unsettled:
+        number = quantity(len(result.unsettled), "balance", "balances")
+        out.print(
+            f"unsettled: {number} kept being written to, so that nothing can be said of "
+            "them yet; verify again when less is booked"
+        )
     if not result.differences:
-        out.print(f"{settings.ledger} is sound: {read}, every balance is the sum of its entries")
+        every = "every balance that held still" if result.unsettled else "every balance"
+        out.print(f"{settings.ledger} is sound: {read}, {every} is the sum of its entries")
         return
     number = quantity(len(result.differences), "balance differs", "balances differ")
     out.print(f"{settings.ledger} is not sound: {number} from the entries ({read})")
