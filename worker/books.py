@@ -5,7 +5,7 @@ Both work through the `Ledger` port alone, so that they say the same of every le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,9 @@ from worker.ports import Ledger, Rebooking
 
 REBOOK_PROGRESS: Final = "rebook"
 """Under which name a rebooking leaves its place, to resume from."""
+
+PASSES_MAX: Final = 5
+"""Further passes over a ledger that others are booking into; then their calls must wait."""
 
 
 async def report(ledger: Ledger, by: str, window: Window) -> Report:
@@ -105,6 +108,7 @@ async def rebook(
     window: Window,
     *,
     dry_run: bool = False,
+    pending: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> RebookResult:
     """Bring booked calls to what a fresh replay under `poster` would give.
@@ -118,6 +122,8 @@ async def rebook(
         poster: Prices and attributes under the catalogue and registry of now.
         window: Only calls with an event time in it.
         dry_run: Work everything out, change nothing.
+        pending: Look at unpriced and unmetered calls alone, which is all that a late price or
+            profile can move. What is done leaves them, so that no place need be kept.
         on_progress: Called with the number of entries looked at so far.
     """
     note = RebookNote(
@@ -126,28 +132,82 @@ async def rebook(
         window.until_ms,
         "",
     )
-    result = RebookResult()
-    after = None if dry_run else await _resume(ledger, note)
-    result.resumed = after is not None
-    async for entries in ledger.scan(after):
-        rebookings = [item for entry in entries for item in _rebooking(entry, poster, window)]
+    run = _Rebook(ledger, poster, window, dry_run, on_progress)
+    if dry_run or pending:
+        await run.once(ledger.pending() if pending else ledger.scan())
+        return run.result
+    start = await _resume(ledger, note)
+    run.result.resumed = start is not None
+    calls = await _calls(ledger)
+    await run.over(note, start)
+    if start is not None:
+        # Whatever was booked meanwhile, under the old prices, may lie before that place.
+        await run.over(note, None, stop=start)
+    for _ in range(PASSES_MAX):
+        before, calls = calls, await _calls(ledger)
+        if calls == before:
+            break
+        await run.over(note, None)  # somebody is booking at the same time
+    await ledger.keep_progress(REBOOK_PROGRESS, None)
+    return run.result
+
+
+async def _calls(ledger: Ledger) -> int:
+    return sum(amounts.calls for amounts in (await ledger.totals("account")).values())
+
+
+class _Rebook:
+    """One rebooking: passes over the entries, and what came of them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        poster: Poster,
+        window: Window,
+        dry_run: bool,  # noqa: FBT001 - private
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self._ledger = ledger
+        self._poster = poster
+        self._window = window
+        self._dry_run = dry_run
+        self._on_progress = on_progress
+        self.result = RebookResult()
+
+    async def once(self, scan: AsyncIterator[Sequence[Entry]]) -> None:
+        """Rebook some entries, leaving no note."""
+        async for entries in scan:
+            await self._chunk(entries)
+            if self._on_progress is not None:
+                self._on_progress(self.result.entries)
+
+    async def over(self, note: RebookNote, after: str | None, stop: str | None = None) -> None:
+        """Rebook the entries after one key, up to the chunk that holds another."""
+        async for entries in self._ledger.scan(after):
+            await self._chunk(entries)
+            if stop is None:
+                note.after = entries[-1].key
+                encoded = msgspec.json.encode(note).decode()
+                await self._ledger.keep_progress(REBOOK_PROGRESS, encoded)
+            if self._on_progress is not None:
+                self._on_progress(self.result.entries)
+            if stop is not None and any(entry.key == stop for entry in entries):
+                return
+
+    async def _chunk(self, entries: Sequence[Entry]) -> None:
+        wanted = [
+            item for entry in entries for item in _rebooking(entry, self._poster, self._window)
+        ]
+        result = self.result
         result.entries += len(entries)
-        if rebookings and not dry_run:
-            moved = len(rebookings) - await ledger.rebook(rebookings)
+        if wanted and not self._dry_run:
+            moved = len(wanted) - await self._ledger.rebook(wanted)
             result.moved += moved
             if moved:
-                rebookings = [item for item in rebookings if await _is_done(ledger, item)]
-        for item in rebookings:
+                wanted = [item for item in wanted if await _is_done(self._ledger, item)]
+        for item in wanted:
             _note_change(result, item)
-        result.rebooked += len(rebookings)
-        if not dry_run:
-            note.after = entries[-1].key
-            await ledger.keep_progress(REBOOK_PROGRESS, msgspec.json.encode(note).decode())
-        if on_progress is not None:
-            on_progress(result.entries)
-    if not dry_run:
-        await ledger.keep_progress(REBOOK_PROGRESS, None)
-    return result
+        result.rebooked += len(wanted)
 
 
 def _rebooking(entry: Entry, poster: Poster, window: Window) -> list[Rebooking]:

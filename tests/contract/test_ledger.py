@@ -501,3 +501,17 @@ async def test_reports_say_the_same_of_every_ledger(open_ledger: Open) -> None:
         memory = MemoryLedger()
         await book(memory, POSTER, *mixed, one_by_one=True)
         assert await documents(ledger) == await documents(memory)
+
+
+@asynchronous
+async def test_what_only_duplicates_named_is_written_when_a_call_needs_it(
+    open_ledger: Open,
+) -> None:
+    """A batch of duplicates writes nothing, so it must not count its facts and basis as known."""
+    async with open_ledger() as ledger:
+        dearer = poster("model,unit,usd\namazon.nova-pro-v1:0,input_tokens,9\n")
+        await book(ledger, POSTER, call(1, PLENTY))
+        await book(ledger, dearer, call(1, PLENTY))
+        await book(ledger, dearer, call(2, PLENTY))
+        assert len(await entries(ledger)) == 2
+        assert not (await ledger.verify()).differences

@@ -186,9 +186,45 @@ async def test_an_interrupted_rebooking_is_taken_up_where_it_stopped(
     ledger.good_rebookings = 10**9
     result = await rebook(ledger, NEW, ALWAYS)
     assert result.resumed == bool(seen)
-    assert result.entries == 24 - (seen[-1] if seen else 0)
+    # What lies before the place is looked at again: it may have been booked since.
+    assert result.entries == 24
     assert await documents(ledger) == await fresh(NEW, *CALLS)
     assert await ledger.progress(REBOOK_PROGRESS) is None
+    await ledger.close()
+
+
+@asynchronous
+async def test_what_is_booked_under_old_prices_while_a_rebooking_rests_is_rebooked_too(
+    tmp_path: Path,
+) -> None:
+    ledger = Chunked(tmp_path / "l.db")
+    await book(ledger, OLD, *CALLS[4:])
+    ledger.good_rebookings = 2
+    with pytest.raises(TransientError):
+        await rebook(ledger, NEW, ALWAYS)
+    ledger.good_rebookings = 10**9
+    await book(ledger, OLD, *CALLS[:4])
+    assert (await rebook(ledger, NEW, ALWAYS)).resumed
+    assert await documents(ledger) == await fresh(NEW, *CALLS)
+    await ledger.close()
+
+
+@asynchronous
+async def test_what_is_booked_beside_a_rebooking_is_rebooked_too(tmp_path: Path) -> None:
+    ledger = Chunked(tmp_path / "l.db")
+    await book(ledger, OLD, *CALLS[4:])
+    late = list(CALLS[:4])
+
+    class Busy(Chunked):
+        async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+            if late:
+                await book(self, OLD, late.pop())
+            return await super().rebook(rebookings)
+
+    ledger.__class__ = Busy
+    await rebook(ledger, NEW, ALWAYS)
+    assert not late
+    assert await documents(ledger) == await fresh(NEW, *CALLS)
     await ledger.close()
 
 

@@ -38,13 +38,23 @@ def compare(
 
     Returns:
         Counts and every difference. A balance of nothing but zeros equals a missing one.
+
+    Raises:
+        LedgerCorruptError: An entry, or what it names, cannot be read.
     """
     by_leaf_id: dict[int, Amounts] = {}
+    facts_ids: set[int] = set()
+    basis_ids: set[int] = set()
     entries = 0
     for body in bodies:
         leaf_id, amounts = decoder.amounts(body)
         by_leaf_id.setdefault(leaf_id, Amounts()).add(amounts)
+        facts_id, _, basis_id = decoder.names(body)
+        facts_ids.add(facts_id)
+        basis_ids.add(basis_id)
         entries += 1
+    # Sums alone would not miss the evidence that a rebooking needs.
+    decoder.check_names(facts_ids, basis_ids)
     expected = {decoder.leaf(leaf_id): amounts for leaf_id, amounts in by_leaf_id.items()}
     differences = []
     balance_count = 0

@@ -149,8 +149,10 @@ class SqliteLedger:
             keys = sorted(batch.bodies)
             known = self._bodies_of(keys)
             reconciled = reconcile(batch, known, self._lookup, poster)
-            self._write(reconciled)
-        self._known_interned.update(reconciled.interned)
+            interned = self._write(reconciled)
+        # Only now, and only what was written: a value that is thought to be there and is not
+        # would leave entries that nobody can read.
+        self._known_interned.update(interned)
         return Committed(
             recorded=reconciled.recorded,
             upgraded=reconciled.upgraded,
@@ -161,9 +163,10 @@ class SqliteLedger:
             ],
         )
 
-    def _write(self, reconciled: Reconciled) -> None:
+    def _write(self, reconciled: Reconciled) -> Iterable[int]:
+        """Write what there is to write; return the ids of the interned values it needs."""
         if not (reconciled.inserts or reconciled.replacements):
-            return
+            return ()
         run_many = self._connection.executemany
         self._intern(reconciled.interned)
         # Neighbouring keys share pages: sorted inserts touch each page once.
@@ -176,6 +179,7 @@ class SqliteLedger:
             (leaf_id, self._decoder.leaf(leaf_id, reconciled.interned.get(leaf_id)), amounts)
             for leaf_id, amounts in reconciled.leaves.items()
         )
+        return reconciled.interned
 
     def _post(self, postings: Iterable[tuple[int, Leaf, Amounts]]) -> None:
         self._connection.executemany(

@@ -8,7 +8,7 @@ make a body without asking another, and the same value has the same id everywher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -223,6 +223,17 @@ class Bodies:
         """Return the ids of the facts, leaf and basis that a body names."""
         fields = _decode_body(body)
         return fields[1], fields[2], fields[3]
+
+    def check_names(self, facts_ids: Iterable[int], basis_ids: Iterable[int]) -> None:
+        """Make sure that facts and bases can be read.
+
+        Raises:
+            LedgerCorruptError: One is missing or damaged.
+        """
+        for facts_id in facts_ids:
+            self._facts_of(facts_id)
+        for basis_id in basis_ids:
+            self._basis_of(basis_id)
 
     def amounts(self, body: bytes) -> tuple[int, Amounts]:
         """Return the leaf id of a body and what its call adds there, without decoding the rest."""
