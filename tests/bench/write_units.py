@@ -30,11 +30,11 @@ def value_bytes(value: Mapping[str, Any]) -> int:
     """Return the size of an attribute's value."""
     [(kind, content)] = value.items()
     if kind == "S":
-        return len(content.encode())
+        return len(str(content).encode())
     if kind == "B":
-        return len(content)
-    digits = content.lstrip("-").strip("0")
-    return (len(digits) + 1) // 2 + 1 + content.startswith("-")
+        return len(bytes(content))
+    digits = str(content).lstrip("-").strip("0")
+    return (len(digits) + 1) // 2 + 1 + str(content).startswith("-")
 
 
 def item_bytes(item: Item) -> int:

@@ -74,7 +74,6 @@ async def test_a_fifth_of_requests_failing_changes_nothing(writers: int, prefetc
         assert {leaf: cost for leaf, cost in posted.items() if cost} == {
             leaf: cost for leaf, cost in held.items() if cost
         }
-        assert sum(len(one.lost) for one in faulty) > 0
         assert sum(one.faults.total() for one in faulty) > 10
 
 

@@ -3,15 +3,17 @@
 Two tables. `PREFIX-entries` holds one small item for each call:
 
     r (B, hash)   the request id          o (B, range)  its namespace and account
-    b (B)         the stored body         u (N)         leaf id, of calls whose price is pending
+    b (B)         the stored body         n (B)         what it names (`dynamodb_names`)
+                                          u (N)         leaf shape, of calls whose price is pending
 
 so that one request id is one query, and a sparse index `by-leaf` on `u` finds the calls that a
 late price or profile could move. `PREFIX-balances` holds everything that is few:
 
     pk                  sk              what
-    p#<principal>       <day>#<shard>   a payer's day: twelve sums for each leaf, flat
-    w                   <day>#<shard>   everybody's day: cost, calls and tokens of each scope
-    i#<id>              -               an interned value (facts, leaf, basis)
+    p#<principal>       <day>#<shard>#  a payer's day: twelve sums for each leaf, flat; calls
+                                        that others made for the payer: an item for each caller
+    w                   <day>#<shard>#  everybody's day: cost, calls and tokens of each scope
+    i#<id>              -               a shared part of names (leaf shape, route, basis)
     d                   <day>           a day that has balances
     n#<name>            -               a job's note
 
@@ -38,7 +40,13 @@ DAY_BUCKETS: Final = 8
 """Partitions that a day's payers are spread over in the index `by-day`."""
 
 SHARDS_MAX: Final = 32
-"""Shards of one balance item at most."""
+"""Shards of a day's wide item at most."""
+
+PAYER_SHARDS_MAX: Final = 8
+"""Shards of a payer's day at most, once it is hot."""
+
+PAYER_BYTES_MAX: Final = 1_500
+"""Of a payer's name in a key, which may have 2,048 bytes."""
 
 FIELD_LETTERS: Final = "abcdefghijkl"
 """One letter for each of `AMOUNT_FIELDS`, in their order. Never reordered."""
@@ -128,12 +136,17 @@ def stored_key(item: Mapping[str, Any]) -> bytes:
     return bytes(item["r"]["B"]) + bytes(item["o"]["B"])
 
 
-def entry_item(stored: bytes, body: bytes, pending_leaf: int | None) -> Item:
-    """Return the item of a call; `pending_leaf` is set while its price is pending."""
-    item = entry_key(stored) | {"b": {"B": body}}
-    if pending_leaf is not None:
-        item["u"] = {"N": str(pending_leaf)}
+def entry_item(stored: bytes, body: bytes, names: bytes, pending_shape: int | None) -> Item:
+    """Return the item of a call; `pending_shape` is set while its price is pending."""
+    item = entry_key(stored) | {"b": {"B": body}, "n": {"B": names}}
+    if pending_shape is not None:
+        item["u"] = {"N": str(pending_shape)}
     return item
+
+
+def body_and_names(item: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Return what an entry's item holds."""
+    return bytes(item["b"]["B"]), bytes(item["n"]["B"])
 
 
 def request_key(request: bytes) -> dict[str, Any]:
@@ -154,8 +167,23 @@ def day_key(day: int) -> str:
 
 def balance_item_key(key: BalanceKey, shard: int) -> Item:
     """Return the item key of one shard of a balance."""
-    pk = f"p#{key.principal}" if key.principal else "w"
-    return {"pk": {"S": pk}, "sk": {"S": f"{day_key(key.day)}#{shard:02d}"}}
+    pk = payer_key(key.principal) if key.principal else "w"
+    caller = _digest(key.caller) if key.caller else ""
+    return {"pk": {"S": pk}, "sk": {"S": f"{day_key(key.day)}#{shard:02d}#{caller}"}}
+
+
+def payer_key(principal: str) -> str:
+    """Return the partition of a payer; names longer than a key may be are cut and told apart."""
+    name = principal.encode("utf-8", "surrogatepass")
+    if len(name) > PAYER_BYTES_MAX:
+        name = name[:PAYER_BYTES_MAX]
+        return f"p#{name.decode('utf-8', 'ignore')}#{_digest(principal)}"
+    return f"p#{principal}"
+
+
+def day_of(item: Mapping[str, Any]) -> int:
+    """Return the day of a payer's or wide item."""
+    return int(item["sk"]["S"].partition("#")[0])
 
 
 def day_bucket(day: int, bucket: int) -> str:
@@ -168,10 +196,12 @@ def balance_update(
 ) -> tuple[Item, dict[str, Any]] | None:
     """Return the key and the expression that add postings to one shard of a balance.
 
+    Postings are `(leaf, amounts, shape id)`, all of them the payer's if the balance is one.
+
     All names are flat and made of letters and digits, so they need no placeholders. None if
     there is nothing to add.
     """
-    deltas = _wide_deltas(key.day, postings) if not key.principal else _payer_deltas(key, postings)
+    deltas = _payer_deltas(postings) if key.principal else _wide_deltas(key.day, postings)
     values: Item = {}
     additions = []
     for name, delta in deltas.items():
@@ -192,14 +222,13 @@ def balance_update(
     }
 
 
-def _payer_deltas(key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
+def _payer_deltas(postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
     deltas: dict[str, int] = {}
-    for leaf, amounts, leaf_id in postings:
-        if leaf.principal == key.principal and leaf.day == key.day:
-            prefix = f"l{_text_id(leaf_id)}"
-            for letter, name in zip(FIELD_LETTERS, AMOUNT_FIELDS, strict=True):
-                attribute = prefix + letter
-                deltas[attribute] = deltas.get(attribute, 0) + getattr(amounts, name)
+    for _, amounts, shape_id in postings:
+        prefix = f"l{_text_id(shape_id)}"
+        for letter, name in zip(FIELD_LETTERS, AMOUNT_FIELDS, strict=True):
+            attribute = prefix + letter
+            deltas[attribute] = deltas.get(attribute, 0) + getattr(amounts, name)
     return deltas
 
 
@@ -234,12 +263,11 @@ def wide_figures(amounts: Amounts) -> dict[str, int]:
 
 def wide_name(kind: str, scope: str) -> str:
     """Name a scope within a wide item; scopes are any text, attribute names are not."""
-    digest = blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=_ID_BYTES).digest()
-    return WIDE_LETTERS[kind] + _characters(digest)
+    return WIDE_LETTERS[kind] + _digest(scope)
 
 
 def leaf_amounts(item: Mapping[str, Any]) -> dict[int, Amounts]:
-    """Read the leaves of a payer's day."""
+    """Read what a payer's day holds, by shape id."""
     found: dict[int, dict[str, int]] = {}
     for name, value in item.items():
         if name[0] == "l" and len(name) == 1 + _ID_CHARACTERS + 1:
@@ -262,6 +290,11 @@ def _text_id(leaf_id: int) -> str:
     return _characters(leaf_id.to_bytes(_ID_BYTES, "big", signed=True))
 
 
+def _digest(text: str) -> str:
+    encoded = text.encode("utf-8", "surrogatepass")
+    return _characters(blake2b(encoded, digest_size=_ID_BYTES).digest())
+
+
 def _characters(digest: bytes) -> str:
     return base64.b32encode(digest).decode().rstrip("=")
 
@@ -274,7 +307,7 @@ def _leaf_id(text: str) -> int:
 
 
 def interned_key(value_id: int) -> Item:
-    """Return the item key of an interned value."""
+    """Return the item key of an interned part."""
     return {"pk": {"S": f"i#{value_id}"}, "sk": {"S": "-"}}
 
 

@@ -25,6 +25,7 @@ from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
     CONDITION_FAILED,
     Dynamo,
+    Reasons,
     backoff,
     is_transient,
 )
@@ -34,7 +35,7 @@ from worker.core.codec import encode_body, encode_key
 from worker.core.errors import LedgerCorruptError, TransientError
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.posting import Poster
-from worker.core.transactions import BalanceKey, CallWrite, Transaction, pack
+from worker.core.transactions import BalanceKey, CallWrite, Transaction, balance_keys, pack
 from worker.ports import Committed, Rebooking
 
 ROUNDS_MAX: Final = 20
@@ -42,6 +43,7 @@ ROUNDS_MAX: Final = 20
 
 HOT_MAX: Final = 10_000
 CONCURRENCY: Final = 4
+"""Transactions in flight at a time, each with a wide shard of its own."""
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -62,7 +64,6 @@ class DynamoLedger(DynamoBooks):
             beside logs): a strong read of 100 keys costs a ninth of a cancelled transaction.
         create_tables: Make missing tables, for local use.
         discard: Keep nothing, for dry runs: what would be booked stays in memory.
-        concurrency: Transactions in flight at a time, each with a wide shard of its own.
         entries_per_second: How fast `verify` and `rebook` go through the entries at most.
     """
 
@@ -74,20 +75,20 @@ class DynamoLedger(DynamoBooks):
         prefetch: bool = True,
         create_tables: bool = False,
         discard: bool = False,
-        concurrency: int = CONCURRENCY,
         entries_per_second: int | None = None,
     ) -> None:
         """Open nothing yet: the client is made on first use."""
         pace = Pace(entries_per_second)
         super().__init__(prefix, dynamo or Dynamo(), create_tables=create_tables, pace=pace)
         self._prefetch = prefetch
-        self._discarded: dict[bytes, bytes] | None = {} if discard else None
+        self._discarded: dict[bytes, tuple[bytes, bytes]] | None = {} if discard else None
+        self._discarded_parts: dict[int, bytes] = {}
         self._days: set[int] = set()
         self._hot: set[BalanceKey] = set()
         self._shards: asyncio.Queue[int] = asyncio.Queue()
         # Workers start at random shards, so that two of them seldom want the same one.
         first = random.randrange(items.SHARDS_MAX)  # noqa: S311 - spreads load
-        for slot in range(concurrency):
+        for slot in range(CONCURRENCY):
             self._shards.put_nowait((first + slot) % items.SHARDS_MAX)
 
     async def commit(self, batch: Batch, poster: Poster) -> Committed:
@@ -118,7 +119,6 @@ class DynamoLedger(DynamoBooks):
         """Work out what to write for calls, given what each is known as."""
         improved = []
         writes = []
-        await self._learn([body for body in pending.values() if body is not None])
         for key, stored in pending.items():
             incoming = batch.bodies[key]
             if stored is None:
@@ -163,7 +163,8 @@ class DynamoLedger(DynamoBooks):
         transactions = list(pack(writes))
         if self._discarded is not None:
             for transaction in transactions:
-                self._discarded.update((write.key, write.body) for write in transaction.writes)
+                for write in transaction.writes:
+                    self._discarded[write.key] = (write.body, self._names_in(write.body))
                 _note(outcome, transaction)
             return {}
         await self._note_days(transactions)
@@ -200,7 +201,7 @@ class DynamoLedger(DynamoBooks):
                     return None
                 codes = [str(reason.get("Code")) for reason in reasons]
                 if CONDITION_FAILED in codes:
-                    return _known_now(transaction, reasons)
+                    return await self._known_now(transaction, reasons)
                 if not is_transient(reasons):
                     raise _refused(codes)
                 self._spread(
@@ -229,7 +230,9 @@ class DynamoLedger(DynamoBooks):
         for write in transaction.writes:
             put: dict[str, Any] = {
                 "TableName": self._entries,
-                "Item": items.entry_item(write.key, write.body, self._pending_leaf(write)),
+                "Item": items.entry_item(
+                    write.key, write.body, self._names_in(write.body), self._pending_shape(write)
+                ),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
             if write.expected is None:
@@ -238,9 +241,14 @@ class DynamoLedger(DynamoBooks):
                 put["ConditionExpression"] = "b = :b"
                 put["ExpressionAttributeValues"] = {":b": {"B": write.expected}}
             request.append(({"Put": put}, None))
-        postings = [posting for write in transaction.writes for posting in write.postings]
-        for key in sorted(transaction.balances):
-            update = items.balance_update(key, postings, self._shard(key, shard))
+        postings: dict[BalanceKey, list[tuple[Leaf, Amounts, int]]] = {}
+        for write in transaction.writes:
+            for leaf, amounts, leaf_id in write.postings:
+                posting = leaf, amounts, self._names.shape_id(leaf_id)
+                for key in balance_keys(leaf):
+                    postings.setdefault(key, []).append(posting)
+        for key in sorted(postings):
+            update = items.balance_update(key, postings[key], self._shard(key, shard))
             if update is not None:
                 arguments = {"TableName": self._balances, "Key": update[0], **update[1]}
                 request.append(({"Update": arguments}, key))
@@ -251,12 +259,34 @@ class DynamoLedger(DynamoBooks):
         if not key.principal:
             return own
         if key in self._hot:
-            return 1 + random.randrange(items.SHARDS_MAX - 1)  # noqa: S311 - spreads load
+            return random.randrange(items.PAYER_SHARDS_MAX)  # noqa: S311 - spreads load
         return 0
 
-    def _pending_leaf(self, write: CallWrite) -> int | None:
+    def _pending_shape(self, write: CallWrite) -> int | None:
         _, amounts, leaf_id = write.postings[-1]
-        return leaf_id if amounts.unpriced_calls or amounts.unmetered_calls else None
+        is_pending = amounts.unpriced_calls or amounts.unmetered_calls
+        return self._names.shape_id(leaf_id) if is_pending else None
+
+    def _names_in(self, body: bytes) -> bytes:
+        facts_id, leaf_id, _ = self._decoder.names(body)
+        return self._names.of_entry(facts_id, leaf_id)
+
+    async def _known_now(
+        self, transaction: Transaction, reasons: Reasons
+    ) -> dict[bytes, bytes | None]:
+        """Return a cancelled transaction's calls with what each is known as now."""
+        known: dict[bytes, bytes | None] = {}
+        found = []
+        for write, reason in zip(transaction.writes, reasons, strict=False):
+            known[write.key] = write.expected
+            if reason.get("Code") == CONDITION_FAILED:
+                item = reason.get("Item")
+                known[write.key] = None
+                if item:
+                    found.append(items.body_and_names(item))
+                    known[write.key] = found[-1][0]
+        await self._learn(found)
+        return known
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings, each only where the entry is still what was read."""
@@ -264,7 +294,6 @@ class DynamoLedger(DynamoBooks):
         wanted = {encode_key(item.before.key): item for item in reversed(rebookings)}
         bodies = await self._bodies_of(list(wanted))
         await self._pace.take(len(bodies))
-        await self._learn(bodies.values())
         await self._intern(
             {
                 value.id: value.encoded
@@ -304,30 +333,42 @@ class DynamoLedger(DynamoBooks):
     # --- Interned values ---------------------------------------------------------------------
 
     async def _intern(self, values: dict[int, bytes]) -> None:
-        """Make sure that the ledger holds some interned values."""
-        fresh = {value_id: values[value_id] for value_id in self._interned.missing(values)}
+        """Make sure that the ledger holds what some facts, leaves and bases are made of."""
+        fresh = self._names.take_apart(values)
         if not fresh:
             return
-        stored = await self._read_values(fresh)
-        for value_id, encoded in stored.items():
-            if fresh[value_id] != encoded:
-                message = f"two different values share the id {value_id}; nothing was booked"
+        stored = await self._read_parts(fresh)
+        for part_id, encoded in stored.items():
+            if fresh[part_id] != encoded:
+                message = f"two different values share the id {part_id}; nothing was booked"
                 raise LedgerCorruptError(message)
-        missing = [
-            {**items.interned_key(value_id), "e": {"B": encoded}}
-            for value_id, encoded in fresh.items()
-            if value_id not in stored
-        ]
-        if self._discarded is None:
+        if self._discarded is not None:
+            self._discarded_parts.update(fresh)
+        else:
+            missing = [
+                {**items.interned_key(part_id), "e": {"B": encoded}}
+                for part_id, encoded in fresh.items()
+                if part_id not in stored
+            ]
             await self._dynamo.put_many(self._balances, missing)
-        self._interned.keep(fresh)
+        self._names.parts.keep(fresh)
+
+    async def _read_parts(self, part_ids: Iterable[int]) -> dict[int, bytes]:
+        own = {
+            part_id: self._discarded_parts[part_id]
+            for part_id in part_ids
+            if part_id in self._discarded_parts
+        }
+        return own | await super()._read_parts(part for part in part_ids if part not in own)
 
     async def _bodies_of(self, keys: list[bytes]) -> dict[bytes, bytes]:
         own = self._discarded or {}
         wanted = [items.entry_key(key) for key in dict.fromkeys(keys) if key not in own]
         found = await self._dynamo.get_many(self._entries, wanted)
-        bodies = {items.stored_key(item): bytes(item["b"]["B"]) for item in found}
-        return bodies | {key: own[key] for key in keys if key in own}
+        bodies = {items.stored_key(item): items.body_and_names(item) for item in found}
+        bodies |= {key: own[key] for key in keys if key in own}
+        await self._learn(bodies.values())
+        return {key: body for key, (body, _) in bodies.items()}
 
     async def _note_days(self, transactions: Iterable[Transaction]) -> None:
         """Write down days that have balances, before they have any."""
@@ -337,18 +378,6 @@ class DynamoLedger(DynamoBooks):
         fresh = sorted(days - self._days)
         await self._dynamo.put_many(self._balances, [items.known_day_key(day) for day in fresh])
         self._days.update(fresh)
-
-
-def _known_now(transaction: Transaction, reasons: Sequence[Any]) -> dict[bytes, bytes | None]:
-    """Return a cancelled transaction's calls with what each is known as now."""
-    known: dict[bytes, bytes | None] = {}
-    for write, reason in zip(transaction.writes, reasons, strict=False):
-        if reason.get("Code") == CONDITION_FAILED:
-            item = reason.get("Item")
-            known[write.key] = bytes(item["b"]["B"]) if item else None
-        else:
-            known[write.key] = write.expected
-    return known
 
 
 def _note(outcome: Outcome, transaction: Transaction) -> None:

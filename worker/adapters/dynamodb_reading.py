@@ -12,12 +12,13 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
-from worker.adapters.dynamodb_interned import InternedCache
+from worker.adapters.dynamodb_names import Names, join_leaf, split_leaf
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_verify import verify
 from worker.adapters.ledger_reading import sum_by
 from worker.adapters.pace import Pace
-from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id
+from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
+from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.ports import Verification
 
@@ -43,8 +44,8 @@ class DynamoBooks:
         self._pace = pace
         self._prefix = prefix
         self._missing = items.table_definitions(prefix) if create_tables else []
-        self._interned = InternedCache()
-        self._decoder = Bodies(self._interned.get)
+        self._names = Names()
+        self._decoder = Bodies(self._names.value)
         self._ready = asyncio.Lock()
 
     async def find(self, request_id: str) -> list[Entry]:
@@ -86,15 +87,18 @@ class DynamoBooks:
         price, and one write unit when a call is put into it or taken out.
         """
         await self._prepare()
-        for leaf_id, amounts in (await self.balance_sums()).items():
-            if not (amounts.unpriced_calls or amounts.unmetered_calls):
-                continue
+        shapes = {
+            intern_id(split_leaf(leaf)): None
+            for leaf, amounts in (await self.balance_sums()).items()
+            if amounts.unpriced_calls or amounts.unmetered_calls
+        }
+        for shape_id in shapes:
             async for page in self._dynamo.pages(
                 "query",
                 TableName=self._entries,
                 IndexName="by-leaf",
                 KeyConditionExpression="u = :u",
-                ExpressionAttributeValues={":u": {"N": str(leaf_id)}},
+                ExpressionAttributeValues={":u": {"N": str(shape_id)}},
                 Limit=self._pace.page(SCAN_PAGE),
             ):
                 await self._pace.take(len(page))
@@ -112,27 +116,44 @@ class DynamoBooks:
         """
         await self._prepare()
         sums = await self.balance_sums(first_day, last_day)
-        await self._learn_values(sums)
-        return [
-            (self._decoder.leaf(leaf_id), amounts)
-            for leaf_id, amounts in sums.items()
-            if not amounts.is_zero()
-        ]
+        return [(leaf, amounts) for leaf, amounts in sums.items() if not amounts.is_zero()]
 
     async def balance_sums(
         self, first_day: int | None = None, last_day: int | None = None
-    ) -> dict[int, Amounts]:
-        """Return balances by leaf id."""
+    ) -> dict[Leaf, Amounts]:
+        """Return balances by leaf, zeros included."""
         keys: list[dict[str, Any]] = []
         for day in await self._days_between(first_day, last_day):
             partitions = (items.day_bucket(day, bucket) for bucket in range(items.DAY_BUCKETS))
             for found in await asyncio.gather(*map(self._payers, partitions)):
                 keys += found
-        sums: dict[int, Amounts] = {}
-        for item in await self._dynamo.get_many(self._balances, keys):
-            for leaf_id, amounts in items.leaf_amounts(item).items():
-                sums.setdefault(leaf_id, Amounts()).add(amounts)
+        return await self._sums_in(await self._dynamo.get_many(self._balances, keys))
+
+    async def _sums_in(self, found: Iterable[dict[str, Any]]) -> dict[Leaf, Amounts]:
+        """Add up payers' days by leaf."""
+        by_day = [(items.day_of(item), items.leaf_amounts(item)) for item in found]
+        wanted = {shape_id: None for _, shapes in by_day for shape_id in shapes}
+        known = {shape_id: self._names.parts.get(shape_id) for shape_id in wanted}
+        parts = {shape_id: part for shape_id, part in known.items() if part is not None}
+        parts |= await self._read_parts([shape_id for shape_id in wanted if shape_id not in parts])
+        missing = next((shape_id for shape_id in wanted if shape_id not in parts), None)
+        if missing is not None:
+            message = f"leaf shape {missing} is missing from the ledger"
+            raise LedgerCorruptError(message)
+        self._names.parts.keep(parts)
+        sums: dict[Leaf, Amounts] = {}
+        for day, shapes in by_day:
+            for shape_id, amounts in shapes.items():
+                leaf = join_leaf(parts[shape_id], day)
+                sums.setdefault(leaf, Amounts()).add(amounts)
         return sums
+
+    async def exact_sums(self, leaves: Iterable[Leaf]) -> dict[Leaf, Amounts]:
+        """Return the balances of some leaves by key, past the index, which may lag behind."""
+        found: list[dict[str, Any]] = []
+        for principal, day in sorted({(leaf.principal, leaf.day) for leaf in leaves}):
+            found += await self._series(principal, day, day)
+        return await self._sums_in(found)
 
     async def _payers(self, partition: str) -> list[dict[str, Any]]:
         return [
@@ -177,29 +198,31 @@ class DynamoBooks:
     ) -> list[tuple[Leaf, Amounts]]:
         """Return a payer's series of days with their split by model: one query."""
         await self._prepare()
-        sums: dict[int, Amounts] = {}
-        async for page in self._dynamo.pages(
-            "query",
-            TableName=self._balances,
-            ConsistentRead=True,
-            KeyConditionExpression="pk = :p AND sk BETWEEN :first AND :last",
-            ExpressionAttributeValues={
-                ":p": {"S": f"p#{principal}"},
-                ":first": {"S": f"{items.day_key(first_day)}#"},
-                ":last": {"S": f"{items.day_key(last_day)}$"},
-            },
-        ):
-            for item in page:
-                for leaf_id, amounts in items.leaf_amounts(item).items():
-                    sums.setdefault(leaf_id, Amounts()).add(amounts)
-        await self._learn_values(sums)
-        return [(self._decoder.leaf(leaf_id), amounts) for leaf_id, amounts in sums.items()]
+        found = await self._series(principal, first_day, last_day)
+        return list((await self._sums_in(found)).items())
+
+    async def _series(self, principal: str, first_day: int, last_day: int) -> list[dict[str, Any]]:
+        return [
+            item
+            async for page in self._dynamo.pages(
+                "query",
+                TableName=self._balances,
+                ConsistentRead=True,
+                KeyConditionExpression="pk = :p AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues={
+                    ":p": {"S": items.payer_key(principal)},
+                    ":first": {"S": f"{items.day_key(first_day)}#"},
+                    ":last": {"S": f"{items.day_key(last_day)}$"},
+                },
+            )
+            for item in page
+        ]
 
     async def wide_days(self) -> dict[tuple[int, str], int]:
         """Return the sums of all wide scopes by day and attribute name."""
         sums: dict[tuple[int, str], int] = {}
         async for item in self._wide_items(0, DAY_LAST):
-            day = int(item["sk"]["S"].partition("#")[0])
+            day = items.day_of(item)
             for name, value in items.wide_sums(item).items():
                 sums[day, name] = sums.get((day, name), 0) + value
         return {key: value for key, value in sums.items() if value}
@@ -233,23 +256,20 @@ class DynamoBooks:
         await self._prepare()
         return await verify(self)
 
-    async def amounts_of_entries(self) -> AsyncIterator[Sequence[tuple[int, Amounts]]]:
+    async def amounts_of_entries(self) -> AsyncIterator[Sequence[tuple[Leaf, Amounts]]]:
         """Yield what every entry adds to which leaf, a page of the table at a time."""
         async for page in self._dynamo.pages(
             "scan",
             TableName=self._entries,
             ConsistentRead=True,
-            ProjectionExpression="b",
+            ProjectionExpression="b, n",
             Limit=self._pace.page(SCAN_PAGE),
         ):
             await self._pace.take(len(page))
-            yield [self._decoder.amounts(bytes(item["b"]["B"])) for item in page]
-
-    async def leaves(self, leaf_ids: Iterable[int]) -> dict[int, Leaf]:
-        """Return the leaves behind ids."""
-        ids = list(leaf_ids)
-        await self._learn_values(ids)
-        return {leaf_id: self._decoder.leaf(leaf_id) for leaf_id in ids}
+            bodies = [items.body_and_names(item) for item in page]
+            await self._learn(bodies)
+            amounts = [self._decoder.amounts(body) for body, _ in bodies]
+            yield [(self._decoder.leaf(leaf_id), amount) for leaf_id, amount in amounts]
 
     async def progress(self, name: str) -> str | None:
         """Return a job's note."""
@@ -263,24 +283,23 @@ class DynamoBooks:
         """Close the client."""
         await self._dynamo.close()
 
-    async def _learn(self, bodies: Iterable[bytes]) -> None:
-        """Read the interned values that some bodies name."""
-        await self._learn_values({value for body in bodies for value in self._decoder.names(body)})
-
-    async def _learn_values(self, value_ids: Iterable[int]) -> None:
-        unknown = self._interned.missing(value_ids)
+    async def _learn(self, bodies: Iterable[tuple[bytes, bytes]]) -> None:
+        """Read what is needed to decode some bodies with their names."""
+        bodies = list(bodies)
+        unknown = self._names.unknown(bodies)
         if unknown:
-            self._interned.keep(await self._read_values(unknown))
+            self._names.parts.keep(await self._read_parts(unknown))
+        self._names.learn(bodies)
 
-    async def _read_values(self, value_ids: Iterable[int]) -> dict[int, bytes]:
-        keys = [items.interned_key(value_id) for value_id in value_ids]
+    async def _read_parts(self, part_ids: Iterable[int]) -> dict[int, bytes]:
+        keys = [items.interned_key(part_id) for part_id in part_ids]
         found = await self._dynamo.get_many(self._balances, keys)
         return {int(item["pk"]["S"][2:]): bytes(item["e"]["B"]) for item in found}
 
     async def _decoded(self, found: Iterable[dict[str, Any]]) -> list[Entry]:
-        pairs = [(items.stored_key(item), bytes(item["b"]["B"])) for item in found]
-        await self._learn([body for _, body in pairs])
-        return [self._decoder.entry(decode_key(key), body) for key, body in pairs]
+        read = [(items.stored_key(item), items.body_and_names(item)) for item in found]
+        await self._learn([stored for _, stored in read])
+        return [self._decoder.entry(decode_key(key), body) for key, (body, _) in read]
 
     async def _prepare(self) -> None:
         """Make the tables on first use, if asked to."""

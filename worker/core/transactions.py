@@ -29,11 +29,14 @@ class BalanceKey(msgspec.Struct, frozen=True, gc=False, order=True):
 
     Attributes:
         principal: Who pays; empty for the wide item of the day.
-        day: The day; of the payer's own calendar for a payer, of a scope's for a wide item.
+        day: The UTC day for a payer, the day of a scope's calendar for a wide item.
+        caller: Who called, where that is not who pays. An agent's or application's callers may
+            be any number; in one item they would outgrow it.
     """
 
     principal: str
     day: int
+    caller: str = ""
 
 
 class CallWrite(msgspec.Struct, gc=False):
@@ -62,9 +65,15 @@ class Transaction(msgspec.Struct, gc=False):
 def balance_keys(leaf: Leaf) -> list[BalanceKey]:
     """Return the balance items that a posting to `leaf` touches."""
     local = dict(leaf.local_days)
-    keys = [BalanceKey(leaf.principal, leaf.day)]
+    keys = [payer_item(leaf)]
     days = {local.get(kind, leaf.day) for kind in WIDE_KINDS}
     return keys + [BalanceKey("", day) for day in sorted(days)]
+
+
+def payer_item(leaf: Leaf) -> BalanceKey:
+    """Return the payer's item that a posting to `leaf` touches."""
+    caller = "" if leaf.identity == leaf.principal else leaf.identity
+    return BalanceKey(leaf.principal, leaf.day, caller)
 
 
 WIDE_KINDS: Final = ("agent", "team", "application", "account", "model", "everything")
@@ -88,6 +97,6 @@ def pack(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
         yield current
 
 
-def _order(write: CallWrite) -> tuple[str, int, bytes]:
+def _order(write: CallWrite) -> tuple[str, int, str, bytes]:
     leaf = write.postings[-1][0]
-    return leaf.principal, leaf.day, write.key
+    return leaf.principal, leaf.day, leaf.identity, write.key
