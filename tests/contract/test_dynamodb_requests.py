@@ -144,7 +144,9 @@ async def test_one_query_finds_a_request_and_one_the_wide_scopes_days() -> None:
         recorder.requests.clear()
         sums = await ledger.wide_sums(FIRST, FIRST + 1)
         assert [operation for operation, _ in recorder.requests] == ["query"]
-        assert sum(value for name, value in sums.items() if name[0] == "a" and name[-1] == "n") == 20
+        assert (
+            sum(value for name, value in sums.items() if name[0] == "a" and name[-1] == "n") == 20
+        )
 
 
 @asynchronous
