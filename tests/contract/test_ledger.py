@@ -1,17 +1,12 @@
 """One contract for all ledgers: what is booked, merged, rebooked, verified and reported."""
 
 import itertools
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.calls import (
     ACCOUNT,
     DAY,
-    HOUR,
     MICRO,
     NOON,
     PRO,
@@ -20,7 +15,6 @@ from tests.calls import (
     asynchronous,
     book,
     call,
-    documents,
     entries,
     evidence,
     fold,
@@ -28,66 +22,11 @@ from tests.calls import (
     request_id,
     snapshot,
 )
-from tests.dynamodb import ledger_at, local_endpoint
-from worker.adapters.memory_ledger import MemoryLedger
-from worker.adapters.sqlite_ledger import SqliteLedger
-from worker.core.errors import LedgerCorruptError
+from tests.contract.conftest import Open
 from worker.core.evidence import Counts, EvidenceRank, Observation, SourceRank, call_key
 from worker.core.ledger import Amounts, Status
 from worker.core.posting import Poster
 from worker.ports import Ledger, Rebooking
-
-Open = Callable[[], AbstractAsyncContextManager[Ledger]]
-
-
-@asynccontextmanager
-async def _memory(_folder: Path) -> AsyncIterator[Ledger]:
-    async with aclosing_ledger(MemoryLedger()) as ledger:
-        yield ledger
-
-
-@asynccontextmanager
-async def _sqlite(folder: Path) -> AsyncIterator[Ledger]:
-    async with aclosing_ledger(SqliteLedger(folder / f"{uuid.uuid4().hex}.db")) as ledger:
-        yield ledger
-
-
-@asynccontextmanager
-async def aclosing_ledger(ledger: Ledger) -> AsyncIterator[Ledger]:
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
-
-
-@asynccontextmanager
-async def _dynamodb(_folder: Path) -> AsyncIterator[Ledger]:
-    async with ledger_at(local_endpoint()) as ledger:
-        yield ledger
-
-
-KINDS = [
-    pytest.param(_memory, id="memory"),
-    pytest.param(_sqlite, id="sqlite"),
-    pytest.param(_dynamodb, id="dynamodb"),
-]
-
-
-ORDERS = list(itertools.permutations(range(4)))
-
-
-@pytest.fixture
-def orders(request: pytest.FixtureRequest) -> list[tuple[int, ...]]:
-    """Orders of four records to try: all, but a few where each takes two new tables."""
-    slow = request.node.callspec.params["open_ledger"] not in {_memory, _sqlite}
-    return ORDERS[::5] if slow else ORDERS
-
-
-@pytest.fixture(params=KINDS)
-def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Make empty ledgers of one kind; another adapter is another parameter."""
-    return lambda: request.param(tmp_path)
-
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)
@@ -424,94 +363,4 @@ async def test_an_entry_named_twice_is_rebooked_once(open_ledger: Open) -> None:
         [item] = await _rebookings(ledger, poster(PRICED_LATER))
         assert await ledger.rebook([item, item]) == 1
         assert (await ledger.totals("model"))[UNLISTED].calls == 1
-        assert not (await ledger.verify()).differences
-
-
-# --- Money -----------------------------------------------------------------------------------
-
-TRILLION = f"model,unit,usd,per\n{PRO},input_tokens,1000000000000,1\n{MICRO},input_tokens,0.5,1\n"
-"""One input token of Nova Pro costs 10^12 USD, of Nova Micro half a USD."""
-
-
-@asynchronous
-async def test_money_far_beyond_64_bits_of_pico_usd_is_exact(open_ledger: Open) -> None:
-    rich = poster(TRILLION)
-    async with open_ledger() as ledger:
-        await book(ledger, rich, *(call(number, Counts(1, 0)) for number in range(7)))
-        await book(ledger, rich, call(8, Counts(1, 1)))
-        [(_, amounts)] = await ledger.balances()
-        assert amounts.cost_pico_usd == 8 * 10**24 + 3_200_000
-        assert type(amounts.cost_pico_usd) is int
-        [entry] = await ledger.find(request_id(8))
-        assert entry.posting.cost_pico_usd == 10**24 + 3_200_000
-        totals = await ledger.totals("model")
-        assert totals[PRO].cost_pico_usd == 8 * 10**24 + 3_200_000
-        assert not (await ledger.verify()).differences
-
-
-@asynchronous
-async def test_negative_differences_borrow_across_whole_usd(open_ledger: Open) -> None:
-    """From estimated 3.0000032 USD to 0.5 USD: less, within one leaf and below one USD."""
-    prices = poster(f"model,unit,usd,per\n{PRO},input_tokens,0.5,1\n")
-    partial = call(1, Counts(6, 1), source=SourceRank.API_EVENT, rank=EvidenceRank.PARTIAL)
-    async with open_ledger() as ledger:
-        await book(ledger, prices, call(2, Counts(0, 1)), partial)
-        [(_, amounts)] = await ledger.balances()
-        assert amounts.cost_pico_usd == 3_000_006_400_000
-        assert amounts.estimated_pico_usd == 3_000_003_200_000
-        [done] = await book(ledger, prices, call(1, Counts(1, 0)))
-        [(_, delta)] = done.postings
-        assert delta.cost_pico_usd == 500_000_000_000 - 3_000_003_200_000
-        [(_, amounts)] = await ledger.balances()
-        assert amounts.cost_pico_usd == 500_003_200_000
-        assert (amounts.estimated_pico_usd, amounts.estimated_calls) == (0, 0)
-        assert not (await ledger.verify()).differences
-
-
-@asynchronous
-async def test_what_a_ledger_cannot_hold_is_refused_and_changes_nothing(open_ledger: Open) -> None:
-    """10^12 tokens at 10^12 USD are 10^24 USD a call: beyond 64 bits even of whole USD."""
-    rich = poster(TRILLION)
-    async with open_ledger() as ledger:
-        await book(ledger, rich, call(1, Counts(1, 0)))
-        before = await snapshot(ledger)
-        try:
-            await book(ledger, rich, call(2, Counts(10**12, 0)))
-        except LedgerCorruptError as error:
-            assert "hold" in str(error)  # noqa: PT017 - some ledgers can
-            assert await snapshot(ledger) == before
-            assert set(await entries(ledger)) == {call(1).key}
-        else:
-            [(_, amounts)] = await ledger.balances()
-            assert amounts.cost_pico_usd == 10**36 + 10**24
-        assert not (await ledger.verify()).differences
-
-
-@asynchronous
-async def test_reports_say_the_same_of_every_ledger(open_ledger: Open) -> None:
-    async with open_ledger() as ledger:
-        mixed = [
-            call(1, PLENTY),
-            call(2, PLENTY, user="bob", model=SONNET, at_ms=NOON + HOUR),
-            call(3, PLENTY, model=UNLISTED, at_ms=NOON + 40 * DAY),
-            call(4, error_code="ThrottlingException"),
-            call(5),
-        ]
-        await book(ledger, POSTER, *mixed)
-        memory = MemoryLedger()
-        await book(memory, POSTER, *mixed, one_by_one=True)
-        assert await documents(ledger) == await documents(memory)
-
-
-@asynchronous
-async def test_what_only_duplicates_named_is_written_when_a_call_needs_it(
-    open_ledger: Open,
-) -> None:
-    """A batch of duplicates writes nothing, so it must not count its facts and basis as known."""
-    async with open_ledger() as ledger:
-        dearer = poster("model,unit,usd\namazon.nova-pro-v1:0,input_tokens,9\n")
-        await book(ledger, POSTER, call(1, PLENTY))
-        await book(ledger, dearer, call(1, PLENTY))
-        await book(ledger, dearer, call(2, PLENTY))
-        assert len(await entries(ledger)) == 2
         assert not (await ledger.verify()).differences

@@ -76,6 +76,6 @@ async def _check(seen: list[Observation], writers: list[list[list[Observation]]]
         )
         assert await differences(one, expected) == []
         figures = list(itertools.chain.from_iterable(done))
-        assert sum(figure.recorded for figure in figures) == len({key for key, _ in seen})
+        assert sum(figure.recorded for figure in figures) == len({one.key for one in seen})
         verification = await one.verify()
         assert (verification.differences, verification.unsettled) == ((), ())

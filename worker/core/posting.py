@@ -244,7 +244,6 @@ class Poster:
         terms = Terms(reference, model, tier, card, blocked)
         return remember(self._terms_known, key, terms, TERMS_MAX)
 
-
     def _payer(self, facts: Facts, at_ms: int) -> Attribution:
         """Attribute, or remember; everything that `attribute` looks at is in the key."""
         key = (

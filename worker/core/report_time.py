@@ -109,7 +109,8 @@ class Chart:
 
 def period_of(balances: Balances, since_ms: int | None, until_ms: int | None) -> Period:
     """Close the open ends of a window at the first and last day that have calls."""
-    days = [leaf.day for leaf, _ in balances]
+    # Day 0 is that of batch jobs whose time is not known yet.
+    days = [leaf.day for leaf, _ in balances if leaf.day]
     start = min(days, default=0) * MS_PER_DAY if since_ms is None else since_ms
     if until_ms is None:
         until_ms = (max(days, default=start // MS_PER_DAY) + 1) * MS_PER_DAY

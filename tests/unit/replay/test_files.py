@@ -39,13 +39,10 @@ def test_paths_are_taken_as_they_are_given(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
-@pytest.mark.parametrize(
-    "path,expected", [("nowhere", "no such file or folder"), ("s3://bucket/x", "S3 is not read")]
-)
-def test_what_cannot_be_replayed_is_refused_by_name(path: str, expected: str) -> None:
-    with pytest.raises(ConfigurationError, match=expected) as raised:
-        list(find_files([path]))
-    assert path in str(raised.value)
+def test_what_cannot_be_replayed_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="no such file or folder") as raised:
+        list(find_files(["nowhere"]))
+    assert "nowhere" in str(raised.value)
 
 
 def test_links_to_folders_and_broken_links_are_named(tmp_path: Path) -> None:
