@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tests.bench import rows
+from tests.bench import dynamodb_rows, rows
 from tests.bench.measuring import DisagreementError, machine
 
 CALLS: Final = 900_000
 """Distinct calls; a tenth of all records are copies, which makes a million."""
 CALLS_QUICK: Final = 90_000
 ROUNDS: Final = 3
-PARTS: Final = ("pure", "replay", "memory")
+PARTS: Final = ("pure", "replay", "memory", "units", "dynamodb")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "pure": lambda: rows.pure_rows(rounds),
         "replay": lambda: rows.replay_rows(calls, rounds),
+        "units": dynamodb_rows.unit_rows,
+        "dynamodb": lambda: dynamodb_rows.commit_rows(rounds),
         "memory": lambda: rows.memory_rows([calls // 10, calls * 3 // 10, calls]),
     }
     started = time.monotonic()
