@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from worker.core.decoders import fields
-from worker.core.decoders.body_usage import attempt
 from worker.core.decoders.fields import FieldError, Instant
 from worker.core.evidence import (
     NO_COUNTS,
@@ -141,7 +140,6 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 _decode_header: Final = msgspec.json.Decoder(_Header).decode
-_decode_metadata: Final = msgspec.json.Decoder(dict[str, str | None] | None).decode
 _decode_event: Final = msgspec.json.Decoder(_Event).decode
 _decode_entries_object: Final = msgspec.json.Decoder(_Additional).decode
 _decode_entries_list: Final = msgspec.json.Decoder(list[_Entry | None]).decode
@@ -176,7 +174,7 @@ class CloudTrailDecoder:
             reason = _no_call_reason(header)
             if reason:
                 return Ignored(reason)
-            return self._observe(header, _decode_event(raw))
+            return self._observe(header, _decode_event(raw), raw)
         except FieldError as error:
             return fields.malformed(raw, error.path, error.expected, error.found)
         except msgspec.ValidationError as error:
@@ -188,9 +186,9 @@ class CloudTrailDecoder:
             found = fields.shorten(str(error), fields.NAME_LENGTH_MAX)
             return fields.malformed(raw, "$", "a CloudTrail event in JSON", found)
 
-    def _observe(self, header: _Header, event: _Event) -> Observation:
+    def _observe(self, header: _Header, event: _Event, raw: bytes | msgspec.Raw) -> Observation:
         event_time = event.event_time or fields.no_time("$.eventTime")
-        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime")
+        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime", raw)
         account = fields.checked_account(event.account, "$.recipientAccountId")
         completion = _is_completion(header, event)
         if completion:
@@ -341,7 +339,7 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
     session = identity.session_context or _NO_SESSION
     error_code = fields.cut(event.error_code)
     tier = fields.service_tier(request.service_tier)
-    metadata = fields.bounded_metadata(attempt(_decode_metadata, request.metadata))
+    metadata = fields.read_metadata(request.metadata)
     return Facts(
         account=account,
         region=region,

@@ -100,6 +100,23 @@ def test_a_completion_without_tokens_is_a_sighting(entries: Any) -> None:
     assert observation.evidence.counts == Counts()
 
 
+def test_a_time_of_many_decimals_is_not_rounded_into_the_next_month() -> None:
+    found = observe(event(eventTime="2026-10-31T23:59:59.9999999Z")).evidence.occurred_at_ms
+    assert found == observe(event(eventTime="2026-11-01T00:00:00Z")).evidence.occurred_at_ms - 1
+
+
+def test_metadata_that_is_no_text_is_left_out() -> None:
+    request = {"model": "openai.gpt-oss-120b", "metadata": {"team": "orchard", "retry": 3}}
+    found = observe(
+        event(
+            eventSource="bedrock-mantle.amazonaws.com",
+            eventName="CreateInference",
+            requestParameters=request,
+        )
+    )
+    assert found.evidence.facts.metadata == (("team", "orchard"),)
+
+
 def test_call_completion_and_log_are_one_call() -> None:
     call = observe(event(additionalEventData=None))
     done = observe(completion({"inputTokens": 11, "outputTokens": 22}))
