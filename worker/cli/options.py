@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -83,9 +84,10 @@ def read_settings(
 
 def ledger_option(settings: Settings) -> str:
     """Return ` --ledger ...` for commands that are suggested, where it is not the default."""
-    return "" if settings.ledger == LEDGER_DEFAULT else f" --ledger {settings.ledger}"
+    return "" if settings.ledger == LEDGER_DEFAULT else f" --ledger {shlex.quote(settings.ledger)}"
 
 
 def quarantine_option(settings: Settings) -> str:
     """Return ` --quarantine ...` for commands that are suggested, where one was given."""
-    return "" if settings.quarantine is None else f" --quarantine {settings.quarantine}"
+    where = settings.quarantine
+    return "" if where is None else f" --quarantine {shlex.quote(str(where))}"

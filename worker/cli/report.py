@@ -139,9 +139,8 @@ def _print_table(result: Report, settings: Settings) -> None:
     out.print(title, style="bold")
     out.print(spend.table)
     out.print()
-    for line in notes(
-        result.total, show_usd(result.total.estimated_pico_usd), ledger_option(settings)
-    ):
+    again = f"ledgerock rebook{ledger_option(settings)}"
+    for line in notes(result.total, show_usd(result.total.estimated_pico_usd), again):
         out.print(f"* {line}")
     if spend.rounded:
         out.print("* shown to six decimals; `--format json` has every digit")

@@ -24,6 +24,7 @@ COMMANDS = (
     ("quarantine", "list"),
     ("quarantine", "show"),
     ("quarantine", "redrive"),
+    ("quarantine", "drop"),
 )
 
 
