@@ -71,6 +71,27 @@ def test_merging_again_adds_nothing_and_says_so(left: Evidence, right: Evidence)
     assert merge(both, right) is both
 
 
+def caller(evidence: Evidence) -> tuple[object, ...]:
+    facts = evidence.facts
+    return (
+        facts.caller_rank,
+        facts.identity_type,
+        facts.principal_id,
+        facts.issuer_arn,
+        facts.source_identity,
+        facts.on_behalf_of,
+        facts.invoked_by,
+    )
+
+
+@settings(max_examples=settings().max_examples)
+@given(st.lists(evidences, min_size=1, max_size=4))
+def test_the_caller_is_that_of_one_record(parts: list[Evidence]) -> None:
+    found = caller(join(parts))
+    assert found in {caller(part) for part in parts}
+    assert found[0] == max(part.facts.caller_rank for part in parts)
+
+
 @settings(max_examples=settings().max_examples)
 @given(st.lists(evidences, min_size=1, max_size=5), st.data())
 def test_any_order_with_any_repetition_in_any_split_is_one_evidence(

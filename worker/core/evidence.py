@@ -99,7 +99,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The descriptive side of the evidence: who called what, where. Shared by many calls.
 
     Every ranked field `x` has `x_rank`, 0 when absent. The fields below `metadata` are only
-    ever known from CloudTrail; empty means unknown.
+    ever known from CloudTrail; empty means unknown. Those from `identity_type` to `invoked_by`
+    describe one caller: they come from one record, that of `caller_rank`, and never mix.
 
     Attributes:
         account: The account of the call (part of its key, so always equal when merging).
@@ -119,6 +120,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
         on_behalf_of: Identity Center user id.
         invoked_by: AWS service that made the call.
         credential: `bearer` if the call was made with a Bedrock API key.
+        caller_rank: Rank of the record that describes the caller, 0 if none does.
     """
 
     account: str
@@ -145,6 +147,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     on_behalf_of: str = ""
     invoked_by: str = ""
     credential: str = ""
+    caller_rank: int = 0
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -242,15 +245,17 @@ _RANKED_FIELDS: Final = (
     "inference_region",
     "metadata",
 )
-_UNRANKED_FIELDS: Final = (
+_CALLER_FIELDS: Final = (
+    "caller_rank",
     "identity_type",
     "principal_id",
     "issuer_arn",
     "source_identity",
     "on_behalf_of",
     "invoked_by",
-    "credential",
 )
+"""Merged as one value, their rank first: half of one record's caller and half of another's, such
+as the service that reports the end of a stream, would be a caller who never was."""
 
 
 def merge(left: Evidence, right: Evidence) -> Evidence:
@@ -281,7 +286,10 @@ def merge(left: Evidence, right: Evidence) -> Evidence:
 
 
 def merge_facts(left: Facts, right: Facts) -> Facts:
-    """Join descriptive fields one by one: higher rank wins, then the greater value."""
+    """Join descriptive fields: higher rank wins, then the greater value.
+
+    Fields are joined one by one, but for those that describe the caller, which stay together.
+    """
     if left is right or left == right:
         return left
     changes: dict[str, object] = {}
@@ -290,9 +298,12 @@ def merge_facts(left: Facts, right: Facts) -> Facts:
         theirs = (getattr(right, f"{name}_rank"), getattr(right, name))
         if theirs > mine:
             changes[f"{name}_rank"], changes[name] = theirs
-    for name in _UNRANKED_FIELDS:
-        if getattr(right, name) > getattr(left, name):
-            changes[name] = getattr(right, name)
+    my_caller = tuple(getattr(left, name) for name in _CALLER_FIELDS)
+    their_caller = tuple(getattr(right, name) for name in _CALLER_FIELDS)
+    if their_caller > my_caller:
+        changes.update(zip(_CALLER_FIELDS, their_caller, strict=True))
+    if right.credential > left.credential:
+        changes["credential"] = right.credential
     # Keys of one call share the account; keep the merge total (and commutative) regardless.
     if right.account > left.account:
         changes["account"] = right.account

@@ -7,7 +7,7 @@ and the model, and of calls that do not stream perhaps the tokens. The *completi
 Neither has cache counts, so both rank below an invocation log.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -148,6 +148,17 @@ _NO_REQUEST: Final = _Request()
 _NO_ADDITIONAL: Final = _Additional()
 _NO_SESSION: Final = _Session()
 _NO_ISSUER: Final = _Issuer()
+
+
+class _Caller(NamedTuple):
+    """Who called, as far as only CloudTrail knows: ranked as one, see `Facts`."""
+
+    identity_type: str
+    principal_id: str
+    issuer_arn: str
+    source_identity: str
+    on_behalf_of: str
+    invoked_by: str
 
 
 class CloudTrailDecoder:
@@ -336,10 +347,10 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
     identity_arn = fields.checked_name(
         identity.arn, fields.IDENTITY_LENGTH_MAX, "$.userIdentity.arn"
     )
-    session = identity.session_context or _NO_SESSION
     error_code = fields.cut(event.error_code)
     tier = fields.service_tier(request.service_tier)
     metadata = fields.read_metadata(request.metadata)
+    caller = _caller(identity)
     return Facts(
         account=account,
         region=region,
@@ -356,6 +367,19 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
         error_code_rank=described if error_code else 0,
         metadata=metadata,
         metadata_rank=described if metadata else 0,
+        identity_type=caller.identity_type,
+        principal_id=caller.principal_id,
+        issuer_arn=caller.issuer_arn,
+        source_identity=caller.source_identity,
+        on_behalf_of=caller.on_behalf_of,
+        invoked_by=caller.invoked_by,
+        caller_rank=described if any(caller) else 0,
+    )
+
+
+def _caller(identity: _Identity) -> _Caller:
+    session = identity.session_context or _NO_SESSION
+    return _Caller(
         identity_type=fields.cut(identity.type),
         principal_id=_principal_id(identity),
         issuer_arn=_issuer_arn(identity, session.session_issuer or _NO_ISSUER),
