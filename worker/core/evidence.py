@@ -159,7 +159,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
         occurred_at_rank: Rank of the record that the time came from.
         rank: How much is proven about the counts (an `EvidenceRank`).
         counts: The best-ranked counts.
-        conflicting: Records of that same rank disagreed; the larger counts were kept.
+        conflicting: Records of that same rank disagreed; the larger counts were kept. Counts
+            of nothing disagree with none: they give way, as no counts at all would.
         session: The name of the role's session that made the call, or empty. Caller's words.
         session_rank: Rank of the record that the session came from, 0 if there is none.
     """
@@ -317,16 +318,33 @@ def _merge_counts(left: Evidence, right: Evidence) -> tuple[int, Counts, bool]:
     if left.counts == right.counts:
         return left.rank, left.counts, left.conflicting or right.conflicting
     larger = max(left.counts, right.counts, key=counts_order)
-    return left.rank, larger, True
+    # True if two different counts of something met, in whatever order all were merged: what is
+    # kept on either side is the largest, hence a count of something if there was one.
+    disagree = has_quantity(left.counts) and has_quantity(right.counts)
+    return left.rank, larger, disagree or left.conflicting or right.conflicting
+
+
+def has_quantity(counts: Counts) -> bool:
+    """Whether anything at all was counted, as opposed to zeros and absent counts."""
+    return bool(
+        counts.input_tokens
+        or counts.output_tokens
+        or counts.cache_read_tokens
+        or counts.cache_write_5m_tokens
+        or counts.cache_write_1h_tokens
+        or any(quantity for _unit, quantity in counts.units)
+    )
 
 
 def counts_order(counts: Counts) -> tuple[object, ...]:
     """Sort key that decides between different counts of one rank: the larger wins.
 
-    Ordered by output, input, one-hour writes, five-minute writes, reads, then the rest, so
-    that any two different values compare unequal (a total order keeps the merge commutative).
+    Something is more than nothing; then ordered by output, input, one-hour writes, five-minute
+    writes, reads, then the rest, so that any two different values compare unequal (a total order
+    keeps the merge commutative).
     """
     return (
+        has_quantity(counts),
         -1 if counts.output_tokens is None else counts.output_tokens,
         -1 if counts.input_tokens is None else counts.input_tokens,
         counts.cache_write_1h_tokens,

@@ -172,6 +172,27 @@ def test_of_different_counts_at_one_rank_the_larger_wins_and_the_conflict_shows(
     assert result.conflicting
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [Counts(0, 0), Counts(0, None), Counts(None, 0), Counts(0, 0, units=(("images", 0),))],
+)
+@pytest.mark.parametrize(
+    "real", [FULL, Counts(5, None), Counts(None, None, 3), Counts(units=(("images", 1),))]
+)
+def test_a_twin_that_counted_nothing_disagrees_with_nobody(nothing: Counts, real: Counts) -> None:
+    rank = EvidenceRank.ITEMISED
+    call, twin = evidence(real, rank=rank), evidence(nothing, rank=rank)
+    assert merged(call, twin) == call
+    # Nor does it hide that others disagree.
+    result = merged(call, twin, evidence(Counts(1, 1), rank=rank))
+    assert result.conflicting
+
+
+def test_twins_that_counted_nothing_do_not_disagree_among_themselves() -> None:
+    result = merged(evidence(Counts(0, None)), evidence(Counts(0, 0)), evidence(Counts(None, 0)))
+    assert (result.counts, result.conflicting) == (Counts(0, 0), False)
+
+
 def test_better_evidence_settles_a_conflict_of_lesser_evidence() -> None:
     rank = EvidenceRank.PARTIAL
     event = evidence(Counts(1, 1), source=SourceRank.API_EVENT, rank=rank)
