@@ -6,7 +6,7 @@ from typing import Final
 from rich.table import Table
 
 from worker.cli.money import MoneyColumn
-from worker.cli.output import bar, cells, count, quantity, share, short_count, table
+from worker.cli.output import KeyCell, bar, cells, count, quantity, share, short_count, table
 from worker.core.ledger import Amounts
 
 NO_KEY: Final = "(none)"
@@ -77,7 +77,8 @@ class SpendTable:
             values.append(short_count(_cached(amounts)))
         if self._flagged:
             values.append(uncertain(amounts))
-        self.table.add_row(*cells(*values), style="bold" if bold else None)
+        key_cell, *others = values
+        self.table.add_row(KeyCell(key_cell), *cells(*others), style="bold" if bold else None)
 
 
 def notes(amounts: Amounts, estimated_usd: str, again: str) -> list[str]:

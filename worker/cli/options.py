@@ -2,13 +2,17 @@
 
 import os
 import shlex
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from worker.cli.times import parse_time
 from worker.settings import LEDGER_DEFAULT, Settings
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 LedgerOption = Annotated[
     str | None,
@@ -67,6 +71,19 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document on stdout and nothing else."),
 ]
+
+
+def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
+    """Return a parser of an option that is one of some words."""
+
+    def parse(text: str) -> Choice:
+        try:
+            return choices(text)
+        except ValueError as error:
+            message = f"{text!r} is none of {', '.join(choices)}"
+            raise typer.BadParameter(message) from error
+
+    return parse
 
 
 def read_settings(

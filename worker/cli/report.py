@@ -14,6 +14,7 @@ from worker.cli.options import (
     SinceOption,
     UntilOption,
     ledger_option,
+    one_of,
     read_settings,
 )
 from worker.cli.times import window_of
@@ -59,11 +60,21 @@ def report(
     until: UntilOption = None,
     by: Annotated[
         Dimension,
-        typer.Option("--by", help="What the rows are. Example: --by team"),
+        typer.Option(
+            "--by",
+            metavar="DIMENSION",
+            parser=one_of(Dimension),
+            help=f"What the rows are: {', '.join(Dimension)}. Example: --by team",
+        ),
     ] = Dimension.PRINCIPAL,
     report_format: Annotated[
         ReportFormat,
-        typer.Option("--format", help="table for people, json or csv for scripts, exact."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            parser=one_of(ReportFormat),
+            help="table for people, json or csv for scripts, exact.",
+        ),
     ] = ReportFormat.TABLE,
 ) -> None:
     """Show what was spent, by principal, model, day, ...

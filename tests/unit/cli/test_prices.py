@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,6 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import UNKNOWN
-from worker.core.errors import ConfigurationError
 
 SONNET_4_5 = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 PROFILE = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile"
@@ -165,13 +165,22 @@ def test_a_rate_that_must_be_wrong_fails_the_check(run: Run, folder: Path) -> No
 def test_the_check_runs_without_the_reference_and_says_how_to_get_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(_self: object) -> None:
-        raise ConfigurationError("not installed; pip install 'ledgerock[prices]'")
-
-    name = "worker.adapters.genai_prices_reference.GenaiPricesReference.__init__"
-    monkeypatch.setattr(name, missing)
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
     text = run("prices", "check")
     assert "0 errors" in text
-    assert "not compared with genai-prices: not installed; pip install" in text
+    assert "not compared with genai-prices: that package is not installed; `make setup`" in text
+    assert "`pip install genai-prices`" in text
     document = json.loads(run("prices", "check", "--json"))
     assert document["differential"]["ran"] is False
+
+
+def test_a_note_on_several_rates_is_shown_once(run: Run, folder: Path) -> None:
+    (folder / "ours.csv").write_text(
+        "model,unit,usd,note\n"
+        f"{UNKNOWN},input_tokens,1.5,agreed in January\n"
+        f"{UNKNOWN},output_tokens,2,agreed in January\n"
+        f"{UNKNOWN},images,2,a guess\n"
+    )
+    text = run("prices", "show", UNKNOWN, "--prices", "ours.csv")
+    assert "* input_tokens, output_tokens: agreed in January\n" in text
+    assert "* images: a guess\n" in text
