@@ -36,7 +36,7 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
 
     Args:
         settings: Names it.
-        must_exist: Refuse to make a new one, for commands that only read.
+        must_exist: Refuse to make a new one, for commands on what is booked already.
         discard: Keep nothing of what is booked, for dry runs.
 
     Raises:
@@ -55,6 +55,12 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
         )
     file = settings.ledger_file
     if file is None:
+        if must_exist:
+            message = (
+                "--ledger memory: the memory ledger lives for one replay only; "
+                "replay into a file and name that, such as --ledger sqlite:ledgerock.db"
+            )
+            raise ConfigurationError(message)
         return MemoryLedger()
     if must_exist and not file.exists():
         message = (
@@ -85,15 +91,18 @@ def open_object_store() -> ObjectStore:
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, *, discard: bool = False) -> AsyncIterator[Pipeline]:
+async def open_pipeline(
+    settings: Settings, *, must_exist: bool = False, discard: bool = False
+) -> AsyncIterator[Pipeline]:
     """Put a pipeline together, and close its ledger afterwards.
 
     Args:
         settings: Which ledger, prices, registry and quarantine.
+        must_exist: Refuse to make a new ledger.
         discard: Keep nothing of what is booked, for dry runs.
     """
     poster = make_poster(settings)
-    ledger = open_ledger(settings, discard=discard)
+    ledger = open_ledger(settings, must_exist=must_exist, discard=discard)
     try:
         yield Pipeline(
             ledger=ledger,

@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,8 +140,25 @@ async def test_a_foreign_file_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_folder_that_cannot_be_written_is_a_passing_fault(tmp_path: Path) -> None:
+async def test_a_folder_that_can_never_be_written_is_not_tried_again(tmp_path: Path) -> None:
     (tmp_path / "aside").write_text("a file stands where the folder should be")
     quarantine = FileQuarantine(tmp_path / "aside", Ticking())
-    with pytest.raises(TransientError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written there"):
         await quarantine.put([record()])
+
+
+@asynchronous
+async def test_a_full_disk_is_a_passing_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    quarantine = FileQuarantine(tmp_path / "aside", Ticking())
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.adapters.quarantine_files.os.fsync", full)
+        with pytest.raises(TransientError, match="cannot be written"):
+            await quarantine.put([record()])
+    assert [item async for item in quarantine.items()] == []
+    await quarantine.put([record()])
+    assert len([item async for item in quarantine.items()]) == 1

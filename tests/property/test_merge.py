@@ -6,7 +6,15 @@ from functools import reduce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, OutputSums, merge
+from worker.core.evidence import (
+    Counts,
+    Evidence,
+    EvidenceRank,
+    Facts,
+    OutputSums,
+    has_quantity,
+    merge,
+)
 
 EXAMPLES = 5 * settings().max_examples
 
@@ -74,6 +82,36 @@ def test_merging_again_adds_nothing_and_says_so(left: Evidence, right: Evidence)
     both = merge(left, right)
     assert merge(both, left) is both
     assert merge(both, right) is both
+
+
+@settings(max_examples=settings().max_examples)
+@given(st.lists(st.builds(lambda found: Evidence(Facts("1"), 0, 0, 3, found), counts), min_size=1))
+def test_counts_conflict_where_two_that_counted_something_differ(parts: list[Evidence]) -> None:
+    something = {part.counts for part in parts if has_quantity(part.counts)}
+    merged = join(parts)
+    assert merged.conflicting == (len(something) > 1)
+    assert merged.counts in (something or {part.counts for part in parts})
+
+
+def caller(evidence: Evidence) -> tuple[object, ...]:
+    facts = evidence.facts
+    return (
+        facts.caller_rank,
+        facts.identity_type,
+        facts.principal_id,
+        facts.issuer_arn,
+        facts.source_identity,
+        facts.on_behalf_of,
+        facts.invoked_by,
+    )
+
+
+@settings(max_examples=settings().max_examples)
+@given(st.lists(evidences, min_size=1, max_size=4))
+def test_the_caller_is_that_of_one_record(parts: list[Evidence]) -> None:
+    found = caller(join(parts))
+    assert found in {caller(part) for part in parts}
+    assert found[0] == max(part.facts.caller_rank for part in parts)
 
 
 @settings(max_examples=settings().max_examples)

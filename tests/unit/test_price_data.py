@@ -1,14 +1,15 @@
 """The packaged catalogue: what it must say whoever rebuilds it."""
 
 import csv
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from worker.adapters.catalogue_files import load_catalogue
+from worker.adapters.catalogue_files import MODELS_FILE, PACKAGED, TIERS_FILE, load_catalogue
 from worker.core.catalogue import Catalogue
 from worker.core.catalogue_check import check_catalogue, coverage
-from worker.core.catalogue_text import parse_instant
+from worker.core.catalogue_text import parse_instant, parse_rates
 from worker.core.evidence import Counts
 from worker.core.money import format_atto_usd, format_pico_usd
 from worker.core.pricing import TOKEN_UNITS, charge
@@ -53,6 +54,13 @@ def test_every_bedrock_id_of_both_tables_resolves_to_rates_or_to_a_reason(
         if prices.canonical(model) != record["model"] or priced == bool(prices.reason(model)):
             unresolved.append(record["id"])
     assert unresolved == []
+
+
+def test_an_operator_could_have_written_every_packaged_row() -> None:
+    tables = Path(str(resources.files("worker").joinpath(PACKAGED)))
+    for path in sorted(tables.glob("*.csv")):
+        if path.name not in (MODELS_FILE, TIERS_FILE):
+            assert parse_rates(path.read_text(encoding="utf-8"), path.name, override=True)
 
 
 def test_the_committed_list_covers_both_tables() -> None:

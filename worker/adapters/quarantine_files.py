@@ -7,6 +7,7 @@ crash, is the same file.
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
@@ -21,6 +22,12 @@ from worker.ports import Clock, QuarantinedRecord
 
 ID_BYTES: Final = 10
 SHARD_CHARACTERS: Final = 2
+
+PASSING: Final = frozenset(
+    {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE}
+    | {errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""Faults of writing that may be over at the next attempt; others are of the place itself."""
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
@@ -78,14 +85,17 @@ class FileQuarantine:
         self._clock = clock
 
     async def put(self, records: Sequence[Malformed]) -> list[str]:
-        """Keep records; see the port."""
+        """Keep records; see the port.
+
+        Raises:
+            TransientError: A passing fault, such as a full disk.
+            ConfigurationError: Nothing can ever be written in this directory.
+        """
         return [self._put(record) for record in records]
 
     def _put(self, record: Malformed) -> str:
         item_id = quarantine_id(record)
         path = self._path(item_id)
-        if path.exists():
-            return item_id
         stored = StoredRecord(
             id=item_id,
             reason=_writable(record.reason),
@@ -101,6 +111,8 @@ class FileQuarantine:
         )
         temporary = path.with_suffix(f".{os.getpid()}.part")
         try:
+            if path.exists():
+                return item_id
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(msgspec.json.encode(stored))
@@ -108,8 +120,14 @@ class FileQuarantine:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            message = f"{path}: cannot be written ({error.strerror})"
-            raise TransientError(message) from error
+            if error.errno in PASSING:
+                message = f"{path}: cannot be written ({error.strerror})"
+                raise TransientError(message) from error
+            message = (
+                f"{self._directory}: quarantined records cannot be written there "
+                f"({error.strerror}); name a folder that can be with --quarantine DIR"
+            )
+            raise ConfigurationError(message) from error
         return item_id
 
     async def items(self) -> AsyncIterator[QuarantinedRecord]:
@@ -132,6 +150,13 @@ class FileQuarantine:
         return self._directory / item_id[:SHARD_CHARACTERS] / f"{item_id}.json"
 
     def _files(self) -> list[Path]:
+        try:
+            os.scandir(self._directory).close()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            message = f"{self._directory}: not a readable quarantine ({error.strerror})"
+            raise ConfigurationError(message) from error
         return sorted(self._directory.glob("??/*.json"), key=lambda path: path.stem)
 
 

@@ -5,7 +5,8 @@
 id = "agent/111122223333/us-east-1/SUPPORTBOT"
 name = "support-bot"
 role_arns = ["arn:aws:iam::111122223333:role/agents/SupportBotRole"]
-effective_from = 2026-01-01T00:00:00Z   # optional, as is effective_to; both need an offset
+effective_from = 2026-01-01T00:00:00Z   # optional, as is effective_to: a time with an offset,
+                                        # or a date, which means midnight UTC
 
 [[principals]]
 match = "user/111122223333/*"           # * stands for any text
@@ -35,7 +36,7 @@ found and what is expected.
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
@@ -67,7 +68,15 @@ _FOUND_LENGTH_MAX: Final = 120
 _TEXT_LENGTH_MAX: Final = 256
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_INSTANT: Final = "a time with an offset, such as 2026-01-01T00:00:00Z"
+_INSTANT: Final = "a date, or a time with an offset such as 2026-01-01T00:00:00Z"
+_KINDS: Final = {
+    "role_arns": "a list of texts",
+    "tags": "a table of texts",
+    "pay_by": "one of role, session, metadata",
+}
+"""What keys take that take something else than a text."""
+
+_MISSING: Final = object()
 _PRINCIPAL_KINDS: Final = (
     "user",
     "role",
@@ -136,12 +145,27 @@ class _Place:
 
     def fail(self, key: str, expected: str, found: object = None) -> NoReturn:
         """Raise an error on one key of this entry."""
-        shown = repr(self._raw.get(key) if found is None else found)
+        shown = _shown(self._raw.get(key, _MISSING) if found is None else found)
         if len(shown) > _FOUND_LENGTH_MAX:
             shown = f"{shown[:_FOUND_LENGTH_MAX]}..."
         raise ConfigurationError(
             f"registry {self._path}: {self.text}: {key}: expected {expected}, found {shown}"
         )
+
+
+def _shown(value: object) -> str:
+    """Return a value much as it is written in the file."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case date() | time():
+            return value.isoformat().replace("+00:00", "Z")
+        case list():
+            return f"[{', '.join(map(_shown, value))}]"
+        case dict():
+            return f"{{ {', '.join(f'{key} = {_shown(item)}' for key, item in value.items())} }}"
+        case _:
+            return "nothing" if value is _MISSING else repr(value)
 
 
 _Entry = TypeVar(
@@ -173,7 +197,8 @@ def load_registry(path: Path) -> Registry:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigurationError(f"registry {path}: cannot be read: {error}") from error
+        message = f"registry {path}: cannot be read ({error.strerror}); check the path"
+        raise ConfigurationError(message) from error
     if len(content) > FILE_BYTES_MAX:
         raise ConfigurationError(
             f"registry {path}: expected at most {FILE_BYTES_MAX} bytes, found more"
@@ -189,7 +214,10 @@ def parse_registry(content: bytes, path: str) -> Registry:
     """
     try:
         document = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        message = f"registry {path}: is not valid TOML: not UTF-8 text at byte {error.start}"
+        raise ConfigurationError(message) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"registry {path}: is not valid TOML: {error}") from error
     for table in document:
         if table not in _TABLES:
@@ -237,11 +265,13 @@ def _read(
     seen: dict[object, tuple[_Fact, str]] = {}
     for index, raw in enumerate(entries):
         if not isinstance(raw, dict):
+            found = _shown(raw)
             raise ConfigurationError(
-                f"registry {path}: [[{table}]] entry {index + 1}: expected a table, found {raw!r}"
+                f"registry {path}: [[{table}]] entry {index + 1}: expected a table, found {found}"
             )
-        place = _Place(path, table, index, raw)
-        fact = build(_convert(raw, entry_type, place), place)
+        entry = {key: _as_instant(key, value) for key, value in raw.items()}
+        place = _Place(path, table, index, entry)
+        fact = build(_convert(entry, entry_type, place), place)
         key, subject = _subject(fact)
         if subject in seen and seen[subject][0] != fact:
             place.fail(key, f"an entry that does not contradict {seen[subject][1]}")
@@ -256,15 +286,25 @@ def _convert(raw: dict[str, Any], entry_type: type[_Entry], place: _Place) -> _E
     for key, value in raw.items():
         if key not in fields:
             place.fail(key, f"one of the keys {', '.join(fields)}", found=key)
+        if key.startswith("effective_") and not isinstance(value, datetime):
+            place.fail(key, _INSTANT)
         try:
             msgspec.convert(value, fields[key].type)
-        except msgspec.ValidationError as error:
-            expected = str(error).removeprefix("Expected ").partition(", got")[0]
-            place.fail(key, _INSTANT if key.startswith("effective_") else expected)
+        except msgspec.ValidationError:
+            place.fail(key, _KINDS.get(key, "a text"))
     for key, field in fields.items():
         if field.required and key not in raw:
-            place.fail(key, "a value", found="no such key")
+            place.fail(key, "a value")
     return msgspec.convert(raw, entry_type)
+
+
+def _as_instant(key: str, value: object) -> object:
+    """Read a date as midnight UTC, as price files do."""
+    if not key.startswith("effective_") or isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value
 
 
 def _subject(fact: object) -> tuple[str, object]:
@@ -349,7 +389,7 @@ def _rule(entry: _RuleEntry, place: _Place) -> TrustRule:
         if entry.pay_by == "metadata" and not value.strip():
             place.fail(key, 'a name, which pay_by = "metadata" needs', found=value)
         if entry.pay_by != "metadata" and value:
-            place.fail(key, f"no such key with pay_by = {entry.pay_by!r}")
+            place.fail(key, f"no such key with pay_by = '{entry.pay_by}'")
     return TrustRule(
         role_arn=entry.role_arn,
         pay_by=entry.pay_by,
@@ -404,7 +444,7 @@ def _period(start: datetime | None, end: datetime | None, place: _Place) -> Peri
     from_ms = _instant_ms(start, "effective_from", place)
     to_ms = _instant_ms(end, "effective_to", place)
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
-        place.fail("effective_to", "a time after effective_from", found=str(end))
+        place.fail("effective_to", "a time after effective_from", found=end)
     return Period(from_ms, to_ms)
 
 
@@ -412,5 +452,5 @@ def _instant_ms(value: datetime | None, key: str, place: _Place) -> int | None:
     if value is None:
         return None
     if value.tzinfo is None:
-        place.fail(key, _INSTANT, found=str(value))
+        place.fail(key, _INSTANT, found=value)
     return (value - _EPOCH) // _MILLISECOND

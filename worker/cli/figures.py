@@ -6,7 +6,7 @@ from typing import Final
 from rich.table import Table
 
 from worker.cli.money import MoneyColumn
-from worker.cli.output import bar, cells, count, quantity, share, short_count, table
+from worker.cli.output import KeyCell, bar, cells, count, quantity, share, short_count, table
 from worker.core.ledger import Amounts
 
 NO_KEY: Final = "(none)"
@@ -77,16 +77,17 @@ class SpendTable:
             values.append(short_count(_cached(amounts)))
         if self._flagged:
             values.append(uncertain(amounts))
-        self.table.add_row(*cells(*values), style="bold" if bold else None)
+        key_cell, *others = values
+        self.table.add_row(KeyCell(key_cell), *cells(*others), style="bold" if bold else None)
 
 
-def notes(amounts: Amounts, estimated_usd: str, ledger_option: str = "") -> list[str]:
+def notes(amounts: Amounts, estimated_usd: str, again: str) -> list[str]:
     """Say what the uncertain calls mean, and which command mends them.
 
     Args:
         amounts: The total.
         estimated_usd: How much of its cost is estimated, for people.
-        ledger_option: What names the ledger in a command, with a leading space.
+        again: The command that brings calls to new prices, without its options for them.
     """
     lines = []
     if amounts.estimated_calls:
@@ -98,7 +99,7 @@ def notes(amounts: Amounts, estimated_usd: str, ledger_option: str = "") -> list
         lines.append(
             f"{quantity(amounts.unpriced_calls, 'call')} unpriced: counted, and not in the cost. "
             "`ledgerock prices show MODEL` says why; add its price or its profile, then run "
-            f"`ledgerock rebook{ledger_option} --prices FILE --registry FILE`"
+            f"`{again} --prices FILE --registry FILE`"
         )
     if amounts.unmetered_calls:
         lines.append(

@@ -21,14 +21,22 @@ class SpeakingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's base
         """Run the command that was asked for."""
+        if sys.stdout is None:  # what Python makes of a descriptor that was closed
+            say("standard output is closed, so there is nowhere to put the result")
+            raise typer.Exit(EXIT_WRONG)
         try:
             result = super().invoke(ctx)
             # A reader that went away is noticed here, not while the interpreter shuts down.
             sys.stdout.flush()
         except BrokenPipeError:
-            # What is still buffered must not raise again when the interpreter flushes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()
             raise typer.Exit(EXIT_PIPE_CLOSED) from None
+        except OSError as error:
+            if error.filename is not None or not _stdout_fails():
+                raise
+            _give_up_stdout()
+            say(f"standard output cannot be written ({error.strerror}); the result is incomplete")
+            raise typer.Exit(EXIT_WRONG) from None
         except KeyboardInterrupt:
             say(
                 "interrupted; what was booked is safe, and running the same command again "
@@ -42,6 +50,20 @@ class SpeakingGroup(TyperGroup):
             say(str(error))
             raise typer.Exit(EXIT_WRONG) from error
         return result
+
+
+def _stdout_fails() -> bool:
+    """Whether an error was one of standard output, which the error itself does not tell."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _give_up_stdout() -> None:
+    """Let what is still buffered not raise again when the interpreter flushes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(message: str) -> None:

@@ -1,13 +1,18 @@
 """Options that several commands share."""
 
 import os
+import shlex
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from worker.cli.times import parse_time
 from worker.settings import LEDGER_DEFAULT, Settings
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 LedgerOption = Annotated[
     str | None,
@@ -68,6 +73,19 @@ JsonOption = Annotated[
 ]
 
 
+def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
+    """Return a parser of an option that is one of some words."""
+
+    def parse(text: str) -> Choice:
+        try:
+            return choices(text)
+        except ValueError as error:
+            message = f"{text!r} is none of {', '.join(choices)}"
+            raise typer.BadParameter(message) from error
+
+    return parse
+
+
 def read_settings(
     *,
     ledger: str | None = None,
@@ -83,9 +101,10 @@ def read_settings(
 
 def ledger_option(settings: Settings) -> str:
     """Return ` --ledger ...` for commands that are suggested, where it is not the default."""
-    return "" if settings.ledger == LEDGER_DEFAULT else f" --ledger {settings.ledger}"
+    return "" if settings.ledger == LEDGER_DEFAULT else f" --ledger {shlex.quote(settings.ledger)}"
 
 
 def quarantine_option(settings: Settings) -> str:
     """Return ` --quarantine ...` for commands that are suggested, where one was given."""
-    return "" if settings.quarantine is None else f" --quarantine {settings.quarantine}"
+    where = settings.quarantine
+    return "" if where is None else f" --quarantine {shlex.quote(str(where))}"

@@ -7,17 +7,24 @@ Keys, reasons and bodies hold text that callers chose. It reaches a terminal onl
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
 WIDTH_UNKNOWN: Final = 1_000
 """Columns of output that goes to a file or a pipe; nothing is folded at an imagined edge."""
 
+KEY_WIDTH_MIN: Final = 24
+"""Columns that a key keeps, however narrow the terminal."""
+
+_ACCOUNT: Final = re.compile(r"(?<=/)[0-9]{8}([0-9]{4})(?=/)", re.ASCII)
 _BAR_CELLS: Final = 10
 _BAR_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _SPARKS: Final = " ▁▂▃▄▅▆▇█"
@@ -26,12 +33,30 @@ _SPARKLINE_VALUES_MIN: Final = 3
 
 def print_json(document: object) -> None:
     """Print one JSON document: the same bytes for the same document, whatever the terminal."""
-    print(json.dumps(document, indent=2))
+    print(_dumps(document, indent=2))
 
 
 def print_json_line(document: object) -> None:
     """Print a JSON document on one line."""
-    print(json.dumps(document, separators=(", ", ": ")))
+    print(_dumps(document))
+
+
+def _dumps(document: object, indent: int | None = None) -> str:
+    text = json.dumps(document, indent=indent)
+    # Names of files need not be Unicode; halves of characters are no text to a strict reader.
+    return json.dumps(_unicode(document), indent=indent) if "\\ud" in text else text
+
+
+def _unicode(value: Any) -> Any:  # noqa: ANN401 - any JSON document
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_unicode(key): _unicode(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_unicode(item) for item in value]
+        case _:
+            return value
 
 
 def console() -> Console:
@@ -47,9 +72,14 @@ def error_console() -> Console:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            # Its own way is to exit with 1; all commands exit as those that print JSON do.
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_UNKNOWN
-    return Console(
+    return OurConsole(
         stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False
     )
 
@@ -84,6 +114,38 @@ def cells(*values: str) -> list[RenderableType]:
     from rich.text import Text
 
     return [Text(printable(value)) for value in values]
+
+
+class KeyCell:
+    """A key of a row, cut in the middle where a terminal has no room for it."""
+
+    def __init__(self, key: str) -> None:
+        """Take a key, such as a principal."""
+        self._text = printable(key)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Ask for the width of the key, and be content with less."""
+        from rich.measure import Measurement
+
+        return Measurement(min(len(self._text), KEY_WIDTH_MIN), len(self._text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Show as much as there is room for."""
+        from rich.text import Text
+
+        yield Text(shorten(self._text, options.max_width), overflow="ellipsis", no_wrap=True)
+
+
+def shorten(key: str, width: int) -> str:
+    """Return a key in at most `width` characters; its account goes first, then its middle."""
+    if len(key) <= width:
+        return key
+    mark = "…" if _speaks_unicode() else "~"
+    key = _ACCOUNT.sub(rf"{mark}\1", key, count=1)
+    if len(key) <= width:
+        return key
+    head = (width - 1) // 3
+    return f"{key[:head]}{mark}{key[len(key) - (width - 1 - head) :]}"
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from worker.core.catalogue import Catalogue
 from worker.core.catalogue_check import Coverage, Finding
@@ -11,6 +11,11 @@ from worker.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from worker.adapters.genai_prices_reference import Differential
+
+NOT_INSTALLED: Final = (
+    "that package is not installed; `make setup` installs it in a checkout, "
+    "`pip install genai-prices` elsewhere"
+)
 
 
 def compare(catalogue: Catalogue, at_ms: int) -> "Differential | str":
@@ -20,6 +25,8 @@ def compare(catalogue: Catalogue, at_ms: int) -> "Differential | str":
     try:
         reference = GenaiPricesReference()
     except ConfigurationError as error:
+        if isinstance(error.__cause__, ImportError):
+            return NOT_INSTALLED
         return str(error)
     return reference.differential(catalogue, at_ms)
 

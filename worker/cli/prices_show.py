@@ -1,7 +1,7 @@
 """The answer of `ledgerock prices show`: the rates of a model and their sources, or why none."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -182,13 +182,22 @@ def print_answer(answer: dict[str, Any]) -> None:
     out.print()
     out.print(columns)
     remarks = [rate["assumed"] and f"assumed: {rate['assumed']}" for rate in rates]
-    remarks += [rate["note"] and f"{rate['unit']}: {rate['note']}" for rate in rates]
+    remarks += _notes(rates)
     if len(rates) < len(answer["rates"]):
         remarks.append(
             f"guardrails are billed beside it: `ledgerock prices show {GUARDRAIL_MODEL}`"
         )
     for remark in dict.fromkeys(remark for remark in remarks if remark):
         out.print(f"* {printable(remark)}")
+
+
+def _notes(rates: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the notes, each once, with the units that it is about."""
+    units: dict[str, dict[str, None]] = {}
+    for rate in rates:
+        if rate["note"]:
+            units.setdefault(rate["note"], {})[rate["unit"]] = None
+    return [f"{', '.join(names)}: {note}" for note, names in units.items()]
 
 
 def _validity(rate: dict[str, Any]) -> str:

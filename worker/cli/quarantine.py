@@ -93,8 +93,8 @@ def redrive(
 ) -> None:
     """Decode quarantined records again, book what is understood now, and take it out.
 
-    A record stays if any of it is still not understood. One that was too large to keep whole
-    cannot be redriven: replay its source.
+    A record stays if any of it is still not understood. Of a record or file that was not kept
+    whole, the file it stood in is read again, if it is still there.
     """
     from worker.cli.output import print_json
     from worker.cli.redrive import print_redriven, redrive_items, redriven_document
@@ -104,7 +104,7 @@ def redrive(
         message = "give the ids of records, or --all"
         raise typer.BadParameter(message)
     settings = read_settings(ledger=ledger, registry=registry, prices=prices, quarantine=quarantine)
-    _directory(settings)
+    _check(settings)
     redriven = run(redrive_items(settings, item_ids or []))
     if as_json:
         print_json(redriven_document(redriven))
@@ -112,17 +112,61 @@ def redrive(
         print_redriven(redriven)
 
 
-def _directory(settings: Settings) -> None:
-    if settings.quarantine_directory is None:
+@app.command(epilog="Example: ledgerock quarantine drop 3f2a 81b0")
+def drop(
+    item_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Ids, or unambiguous beginnings of them."),
+    ],
+    ledger: LedgerOption = None,
+    quarantine: QuarantineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give records up: remove them from quarantine, unbooked.
+
+    Nothing is removed if any of the ids is unknown. Replaying a file that still holds such a
+    record puts it aside again.
+    """
+    from worker.cli.output import console, print_json, printable, quantity
+    from worker.cli.running import run
+
+    settings = read_settings(ledger=ledger, quarantine=quarantine)
+    items = run(_drop(_open(settings), item_ids))
+    if as_json:
+        print_json({"dropped": len(items), "items": [item_document(item) for item in items]})
+        return
+    out = console()
+    for item in items:
+        text = f"dropped {item.id}: {place_of(item)}: {item.record.reason}"
+        out.print(printable(text), soft_wrap=True)
+    out.print(f"{quantity(len(items), 'record')} dropped")
+
+
+def _check(settings: Settings) -> None:
+    """Refuse a quarantine that nothing was ever put aside in because its ledger is no ledger."""
+    from worker.bootstrap import open_ledger
+    from worker.cli.running import run
+
+    directory = settings.quarantine_directory
+    if directory is None:
         message = f"--ledger {settings.ledger} keeps no quarantine; name one with --quarantine DIR"
         raise ConfigurationError(message)
+    if settings.quarantine is None and not directory.exists():
+        run(open_ledger(settings, must_exist=True).close())
 
 
 def _open(settings: Settings) -> Quarantine:
     from worker.bootstrap import open_quarantine
 
-    _directory(settings)
+    _check(settings)
     return open_quarantine(settings)
+
+
+async def _drop(quarantine: Quarantine, item_ids: list[str]) -> list[QuarantinedRecord]:
+    items = {item.id: item for item in [await _get(quarantine, item_id) for item_id in item_ids]}
+    for item_id in items:
+        await quarantine.remove(item_id)
+    return list(items.values())
 
 
 async def _items(quarantine: Quarantine) -> list[QuarantinedRecord]:
@@ -185,7 +229,8 @@ def _print_items(items: list[QuarantinedRecord], limit: int, options: str) -> No
         out.print(f"and {len(items) - limit:,} more; --limit {len(items)} shows them all")
     out.print(
         f"{quantity(len(items), 'record')}: `ledgerock quarantine show ID{options}` prints one, "
-        f"`ledgerock quarantine redrive --all{options}` tries them again"
+        f"`ledgerock quarantine redrive --all{options}` tries them again, "
+        f"`ledgerock quarantine drop ID{options}` gives one up"
     )
 
 

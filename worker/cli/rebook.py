@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,12 +19,19 @@ from worker.cli.options import (
     read_settings,
 )
 from worker.cli.times import window_of
+from worker.core.errors import ConfigurationError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.books import Change, RebookResult
     from worker.core.ledger import Basis
     from worker.pipeline import Window
+    from worker.ports import Ledger
+
+FORGETS: Final = (
+    "no --registry was given, but calls were booked under one: agents, teams, applications and "
+    "trusted sessions would be forgotten; give --registry FILE, or --no-registry if that is meant"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +45,12 @@ def rebook(
     prices: PricesOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    no_registry: Annotated[
+        bool,
+        typer.Option(
+            "--no-registry", help="Forget the registry that calls were booked under; it is meant."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
@@ -53,27 +67,30 @@ def rebook(
     """Price and attribute booked calls anew, after a change of prices, rules or registry.
 
     The result is what a fresh replay under the same files would give. It may be interrupted;
-    running it again takes up where it stopped.
+    running it again takes up where it stopped. Calls that were booked under a registry are
+    refused without one, unless --no-registry says that it is to be forgotten.
     """
     from worker.cli.output import print_json
     from worker.cli.running import run
 
+    if no_registry and registry is not None:
+        message = "give --registry or --no-registry, not both"
+        raise typer.BadParameter(message)
     settings = read_settings(ledger=ledger, registry=registry, prices=prices)
+    if no_registry:
+        settings = replace(settings, registry=None)
     window = window_of(since, until)
-    result, basis = run(_rebook(settings, window, dry_run=dry_run, pending=pending))
+    result, basis = run(
+        _rebook(settings, window, dry_run=dry_run, pending=pending, may_forget=no_registry)
+    )
     if as_json:
         print_json(_document(result, basis, dry_run=dry_run))
     else:
         _print(result, dry_run=dry_run)
-        if settings.registry is None and _changes_hands(result):
-            say(
-                "no --registry was given, so calls that agents, applications or sessions paid for "
-                "are the caller's own; with one: `ledgerock rebook --registry FILE`"
-            )
 
 
 async def _rebook(
-    settings: Settings, window: Window, *, dry_run: bool, pending: bool
+    settings: Settings, window: Window, *, dry_run: bool, pending: bool, may_forget: bool
 ) -> tuple[RebookResult, Basis]:
     from worker import books
     from worker.bootstrap import make_poster, open_ledger
@@ -82,6 +99,10 @@ async def _rebook(
     poster = make_poster(settings)
     opened = open_ledger(settings, must_exist=True)
     try:
+        if settings.registry is None and not may_forget and await _has_registry(opened):
+            if not dry_run:
+                raise ConfigurationError(FORGETS)
+            say(FORGETS)
         with entries_progress() as on_progress:
             result = await books.rebook(
                 opened, poster, window, dry_run=dry_run, pending=pending, on_progress=on_progress
@@ -91,14 +112,19 @@ async def _rebook(
         await opened.close()
 
 
+async def _has_registry(ledger: Ledger) -> bool:
+    """Whether any of the first entries was booked under a registry that is not empty."""
+    from worker.core.registry import EMPTY_REGISTRY
+
+    async for entries in ledger.scan():
+        revisions = {entry.posting.basis.registry_revision for entry in entries}
+        return bool(revisions - {EMPTY_REGISTRY.revision})
+    return False
+
+
 def sorted_changes(changes: Mapping[str, Change]) -> list[tuple[str, Change]]:
     """Return changes by key, the largest move of cost first."""
     return sorted(changes.items(), key=lambda item: (-abs(_moved(item[1])), item[0]))
-
-
-def _changes_hands(result: RebookResult) -> bool:
-    """Whether any principal has more or fewer calls than before."""
-    return any(change.before.calls != change.after.calls for change in result.by_principal.values())
 
 
 def _moved(change: Change) -> int:
@@ -156,7 +182,7 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
 def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
     from worker.cli.figures import NO_KEY, show_cost, uncertain
     from worker.cli.money import MoneyColumn
-    from worker.cli.output import cells, console, count, table
+    from worker.cli.output import KeyCell, cells, console, count, table
 
     ordered = [item for item in sorted_changes(changes) if item[1].before != item[1].after]
     if not ordered:
@@ -168,14 +194,14 @@ def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
     columns = table((heading, *right, "still"), right=right)
     for key, change in ordered:
         columns.add_row(
+            KeyCell(key or NO_KEY),
             *cells(
-                key or NO_KEY,
                 count(change.before.calls),
                 show_cost(change.before, money),
                 count(change.after.calls),
                 show_cost(change.after, money),
                 uncertain(change.after),
-            )
+            ),
         )
     out = console()
     out.print()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -9,9 +10,11 @@ import msgspec
 from worker.bootstrap import open_pipeline
 from worker.core.errors import ConfigurationError
 from worker.core.evidence import Observation
-from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome
-from worker.pipeline import Digester, EvidenceRecord, Pipeline
+from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome, Position
+from worker.pipeline import Digest, Digester, EvidenceRecord, Pipeline, Window
 from worker.ports import Committed, Quarantine, QuarantinedRecord
+from worker.replay.decoding import FileDecoder
+from worker.replay.files import find_files
 from worker.settings import Settings
 
 _EVIDENCE_RECORD: Final = msgspec.json.Decoder(EvidenceRecord)
@@ -54,9 +57,13 @@ async def find_item(quarantine: Quarantine, item_id: str) -> QuarantinedRecord:
     Raises:
         ConfigurationError: There is none by this id, or several begin like it.
     """
-    item = await quarantine.get(item_id)
+    # Everything begins like an empty text; that names nothing.
+    item = await quarantine.get(item_id) if item_id else None
     if item is None:
-        message = f"{item_id}: no such record in quarantine; see `ledgerock quarantine list`"
+        message = (
+            f"{item_id or 'an empty id'}: no such record in quarantine; "
+            "see `ledgerock quarantine list`"
+        )
         raise ConfigurationError(message)
     return item
 
@@ -67,22 +74,105 @@ async def redrive_items(settings: Settings, item_ids: Sequence[str]) -> list[Red
     Raises:
         ConfigurationError: An item is named that does not exist; nothing was done then.
     """
-    async with open_pipeline(settings) as pipeline:
+    async with open_pipeline(settings, must_exist=True) as pipeline:
+        sources = _Sources(settings, pipeline)
         quarantine = pipeline.quarantine
         if item_ids:
             items = [await find_item(quarantine, item_id) for item_id in item_ids]
             ids = list(dict.fromkeys(item.id for item in items))
         else:
             ids = [item.id async for item in quarantine.items()]
-        return [await _redrive(pipeline, await find_item(quarantine, item_id)) for item_id in ids]
+        return [
+            await _redrive(pipeline, sources, await find_item(quarantine, item_id))
+            for item_id in ids
+        ]
 
 
-async def _redrive(pipeline: Pipeline, item: QuarantinedRecord) -> Redriven:
+class _Reading(msgspec.Struct):
+    """What came of reading a source again.
+
+    Attributes:
+        committed: What its calls did to the ledger.
+        ids: Items of quarantine that it holds.
+        reasons: What is wrong with them, by where they stand.
+        calls: Records of calls that were booked.
+        ignored: Why records are ignored.
+    """
+
+    committed: Committed
+    ids: set[str]
+    reasons: dict[Position, str]
+    calls: int = 0
+    ignored: dict[str, int] = {}
+
+
+class _Sources:
+    """Reads local files again that items of quarantine came from, each once."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._known: dict[str, _Reading] = {}
+
+    async def redrive(self, item: QuarantinedRecord) -> Redriven:
+        """Book what an item's source holds now; the item goes if its fault is gone."""
+        source = item.record.position.source
+        if not _is_here(source):
+            reason = (
+                "its body was not kept whole, and its source is no file here; "
+                f"replay {source or 'its source'} instead, then drop it"
+            )
+            return Redriven(id=item.id, outlook=Outlook.QUARANTINED, reason=reason)
+        reading = self._known.get(source)
+        if reading is None:
+            reading = self._known[source] = await self._read(source)
+            committed = reading.committed
+        else:
+            committed = Committed(0, 0, 0, [])
+        reason = reading.reasons.get(item.record.position, "")
+        if item.id in reading.ids:
+            return _result(item, Outlook.QUARANTINED, committed, reason)
+        if item.record.body and not reading.calls:
+            reason = reason or f"{source} holds no such record now; drop it if that is meant"
+            return _result(item, Outlook.QUARANTINED, committed, reason)
+        await self._pipeline.quarantine.remove(item.id)
+        if reason:
+            # Not understood for another reason now, under which it was just put aside.
+            return _result(item, Outlook.QUARANTINED, committed, reason)
+        if reading.calls:
+            return _result(item, Outlook.BOOKED, committed)
+        return _result(item, Outlook.IGNORED, committed, "; ".join(reading.ignored))
+
+    async def _read(self, source: str) -> _Reading:
+        reading = _Reading(Committed(0, 0, 0, []), set(), {})
+        decoder = FileDecoder(self._settings, Window())
+        for progress in decoder.decode(find_files([source])):
+            await self._book(progress.digest, reading)
+        await self._book(decoder.flush().digest, reading)
+        return reading
+
+    async def _book(self, digest: Digest, reading: _Reading) -> None:
+        reading.ids.update(await self._pipeline.quarantine.put(digest.malformed))
+        reading.reasons.update((record.position, record.reason) for record in digest.malformed)
+        reading.calls += digest.batch.records
+        reading.ignored |= digest.ignored_reasons
+        committed = await self._pipeline.ledger.commit(digest.batch, self._pipeline.poster)
+        reading.committed.recorded += committed.recorded
+        reading.committed.upgraded += committed.upgraded
+        reading.committed.duplicates += committed.duplicates
+
+
+def _is_here(source: str) -> bool:
+    try:
+        return bool(source) and Path(source).exists()
+    except OSError:
+        return False
+
+
+async def _redrive(pipeline: Pipeline, sources: _Sources, item: QuarantinedRecord) -> Redriven:
     record = item.record
-    if record.truncated:
-        source = record.position.source or "its source"
-        reason = f"its body was not kept whole; replay {source} instead"
-        return Redriven(id=item.id, outlook=Outlook.QUARANTINED, reason=reason)
+    if record.truncated or not record.body:
+        return await sources.redrive(item)
     outcomes = decode_again(pipeline, record)
     digester = Digester(pipeline.poster)
     digester.add(outcomes)

@@ -157,13 +157,15 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
     )
     _print_top("principal", done.by_principal, done.totals, settings)
     _print_top("model", done.by_model, done.totals, settings)
-    lines = notes(done.totals, show_usd(done.totals.estimated_pico_usd), ledger_option(settings))
+    lasting = settings.is_kept and not dry_run
+    again = f"ledgerock {'rebook' if lasting else 'replay PATH'}{ledger_option(settings)}"
+    lines = notes(done.totals, show_usd(done.totals.estimated_pico_usd), again)
     lines += _ignored(done.ignored_reasons)
     if done.quarantined:
         lines.append(_quarantined(done.quarantined, settings, dry_run=dry_run))
     if dry_run:
         lines.append("nothing was booked; run it again without --dry-run")
-    elif settings.is_kept and (done.recorded or done.upgraded):
+    elif lasting and (done.recorded or done.upgraded):
         option = ledger_option(settings)
         lines.append(f"next: `ledgerock report{option}`, `ledgerock report --by day{option}`")
     if lines:
@@ -204,7 +206,7 @@ def _quarantined(number: int, settings: Settings, *, dry_run: bool) -> str:
     from worker.cli.output import quantity
 
     records = f"{quantity(number, 'record')} not understood"
-    if dry_run:
+    if dry_run or settings.quarantine_directory is None:
         return f"{records}; `ledgerock explain FILE` says why"
     where = quarantine_option(settings) or ledger_option(settings)
     return f"{records} and put aside; look at them with `ledgerock quarantine list{where}`"

@@ -18,6 +18,7 @@ from worker.cli.options import (
     SinceOption,
     UntilOption,
     ledger_option,
+    one_of,
     read_settings,
 )
 from worker.cli.times import window_of
@@ -70,12 +71,19 @@ def report(
     until: UntilOption = None,
     by: Annotated[
         Dimension,
-        typer.Option("--by", help="What the rows are. Example: --by team"),
+        typer.Option(
+            "--by",
+            metavar="DIMENSION",
+            parser=one_of(Dimension),
+            help=f"What the rows are: {', '.join(Dimension)}. Example: --by team",
+        ),
     ] = Dimension.PRINCIPAL,
     report_format: Annotated[
         ReportFormat,
         typer.Option(
             "--format",
+            metavar="FORMAT",
+            parser=one_of(ReportFormat),
             help="table or html for people, json or csv for scripts, exact. html is one page "
             "that needs no network: spend over time, by every dimension, top movers, "
             "cache savings, down to calls.",
@@ -231,9 +239,8 @@ def _print_table(result: Report, settings: Settings) -> None:
         out.print(series)
     out.print(spend.table)
     out.print()
-    for line in notes(
-        result.total, show_usd(result.total.estimated_pico_usd), ledger_option(settings)
-    ):
+    again = f"ledgerock rebook{ledger_option(settings)}"
+    for line in notes(result.total, show_usd(result.total.estimated_pico_usd), again):
         out.print(f"* {line}")
     if spend.rounded:
         out.print("* shown to six decimals; `--format json` has every digit")

@@ -80,7 +80,7 @@ def _leaf_document(leaf: Leaf) -> dict[str, Any]:
 
 
 def _print(settings: Settings, result: Verification) -> None:
-    from worker.cli.output import cells, console, quantity, table
+    from worker.cli.output import KeyCell, cells, console, quantity, table
     from worker.core.report import report_key
 
     out = console()
@@ -102,7 +102,8 @@ def _print(settings: Settings, result: Verification) -> None:
         leaf = difference.leaf
         for figure, balance, entries in _disagreements(difference):
             day = report_key("day", str(leaf.day))
-            columns.add_row(*cells(leaf.principal, leaf.model, day, figure, balance, entries))
+            values = (leaf.model, day, figure, balance, entries)
+            columns.add_row(KeyCell(leaf.principal), *cells(*values))
     out.print(columns)
 
 

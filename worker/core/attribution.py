@@ -64,6 +64,7 @@ _IDENTITY_CENTER_ROLE = re.compile(r"AWSReservedSSO_.+_[0-9a-f]{16}", re.ASCII)
 _IDENTITY_CENTER_PATH: Final = "/aws-reserved/sso.amazonaws.com/"
 _SERVICE_LINKED_PATH: Final = "/aws-service-role/"
 
+_TYPES_OF_SERVICES: Final = frozenset({"AWSService", "Unknown", ""})
 _TYPES_WITHOUT_ARN: Final = frozenset(
     {"IdentityCenterUser", "WebIdentityUser", "SAMLUser", "Directory", "AWSAccount"}
 )
@@ -304,9 +305,12 @@ def _from_cloudtrail(facts: Facts) -> Identity | None:
     account = facts.account
     if facts.identity_type == "Root":
         return Identity(key=key_of("root", account), account=account)
-    for name in (facts.invoked_by, facts.identity_arn, facts.principal_id):
-        if _SERVICE_NAME.fullmatch(name):
-            return Identity(key=key_of("service", name))
+    # Services make calls for others, who are then named by their type: `invokedBy` is the caller
+    # only where there is nobody else.
+    if facts.identity_type in _TYPES_OF_SERVICES:
+        for name in (facts.invoked_by, facts.identity_arn, facts.principal_id):
+            if _SERVICE_NAME.fullmatch(name):
+                return Identity(key=key_of("service", name))
     if facts.identity_type == "AWSService":
         name = facts.invoked_by or facts.principal_id
         return Identity(key=key_of("service", name)) if name else None

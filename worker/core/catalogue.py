@@ -4,12 +4,16 @@ A rate is found by (model, routing, Region, tier, unit, long-context threshold) 
 of the call. The most specific row in effect wins, in this order:
 
 1. the operator's rows before the packaged ones: an operator's row with routing or Region `*`
-   covers every routing or Region;
+   covers every routing or Region, and it decides more than its own key: a standard rate of the
+   operator also decides the tiers of its unit (times the documented multiplier), and where the
+   operator decides a unit, packaged long-context rates of it are not used;
 2. a row of the Region (`eu-west-1`) before one of its geography (`eu-*`), before `*`;
 3. a row of the routing before a row for any routing (`*`).
 
 Where a tier has no row, the standard rate times the documented multiplier is used; where a
-routing has none, the other routing's rate; both are marked as assumptions. AWS documentation:
+routing has none, the other routing's rate; where a model is priced by Region, but not for a
+Region outside the commercial partition, the general rate. All are marked as assumptions.
+Where no multiplier is documented, a packaged rate of the tier stays. AWS documentation:
 "Service tiers for optimizing performance and cost", "Geographic and global cross-Region
 inference".
 """
@@ -26,7 +30,6 @@ import msgspec
 
 from worker.core.catalogue_rows import (
     ANY,
-    BEDROCK_LAUNCH_MS,
     ROUTINGS,
     ModelEntry,
     ModelRates,
@@ -48,6 +51,12 @@ from worker.core.pricing import (
 CARDS_CACHED_MAX: Final = 4_096
 """Bound of the cache of resolved cards; keys hold caller-supplied text (model id, Region)."""
 
+KIND_TEXT: Final = "text"
+"""Kind of a model that is not listed and has rates for tokens in and out."""
+
+_OTHER_PARTITION = re.compile(r"(?:cn|us-gov|(?:us|eu)-iso[a-z]?|eusc)-.*", re.ASCII)
+"""Regions outside the commercial partition, which have price lists of their own."""
+
 _CONTEXT_SUFFIX = re.compile(r":[0-9]{1,5}k", re.ASCII)
 
 
@@ -56,6 +65,12 @@ class _Found(msgspec.Struct, frozen=True, gc=False):
     rate_atto: int
     tier_reason: str | None = None
     routing_reason: str | None = None
+    place_reason: str | None = None
+
+    def reasons(self) -> tuple[str, ...]:
+        """What is assumed in using the rate."""
+        found = (self.tier_reason, self.routing_reason, self.place_reason)
+        return tuple(reason for reason in found if reason)
 
 
 class Catalogue:
@@ -64,8 +79,8 @@ class Catalogue:
     Attributes:
         revision: Hash of everything that decides a price: equal content has an equal revision,
             whatever the order of rows; a reworded note or source does not change it.
-        boundaries_ms: Every instant at which any rate begins or ends, ascending, without the
-            initial 2023-09-28.
+        boundaries_ms: Every instant at which any rate begins or ends, ascending. Most begin at
+            `BEDROCK_LAUNCH_MS`, before which there are none, so that it is one of them.
         rows: All rows, in the order given.
         models: Models by canonical id.
         tiers: Tier rules by tier.
@@ -98,10 +113,7 @@ class Catalogue:
             for model, rates in self._rates.items()
         }
         self.boundaries_ms: Final = tuple(
-            sorted(
-                {instant for rates in self._rates.values() for instant in rates.boundaries_ms}
-                - {BEDROCK_LAUNCH_MS}
-            )
+            sorted({instant for rates in self._rates.values() for instant in rates.boundaries_ms})
         )
         self.revision: Final = _revision(self.rows, self.models, self.tiers)
         self._cards: dict[tuple[str, str, str, str, int], RateCard | None] = {}
@@ -126,9 +138,17 @@ class Catalogue:
         return model in self.models or model in self._rates or model in self._aliases
 
     def kind(self, model: str) -> str | None:
-        """What a model makes (`text`, `image`, ...), or None if it is not listed."""
-        entry = self.models.get(self.canonical(model))
-        return entry.kind if entry else None
+        """What a model makes (`text`, `image`, ...), or None if that is not known.
+
+        A model that is not listed makes text if it has rates for both input and output tokens.
+        """
+        model = self.canonical(model)
+        entry = self.models.get(model)
+        if entry is not None:
+            return entry.kind
+        rates = self._rates.get(model)
+        two_sided = rates is not None and {"input_tokens", "output_tokens"} <= {*rates.units}
+        return KIND_TEXT if two_sided else None
 
     def reason(self, model: str) -> str | None:
         """Why a listed model has no rate, or None."""
@@ -180,15 +200,20 @@ class Catalogue:
     ) -> RateCard | None:
         _, routing, region, tier, _ = key
         found: dict[tuple[str, int], _Found] = {}
+        owned: set[str] = set()
         for threshold in rates.thresholds:
             for unit in rates.units:
-                hit = self._find(rates, (routing, region, tier, unit, threshold), at_ms)
+                place = (routing, region, tier, unit, threshold)
+                # An operator's rate holds for every length above its threshold, unless the
+                # operator has a rate for a longer context as well.
+                hit = self._find(rates, place, at_ms, own=unit in owned)
                 if hit is not None:
                     found[unit, threshold] = _less_specific(hit, found.get((unit, 0)))
+                    if hit.row.override:
+                        owned.add(unit)
         if not found:
             return None
         self._add_guardrails(found, region, at_ms)
-        entry = self.models.get(model)
         tokens = _bracket(found, 0, (None, None, None, None, None))
         brackets = []
         previous = tokens
@@ -198,7 +223,7 @@ class Catalogue:
                 brackets.append((threshold, previous))
         return RateCard(
             model=model,
-            kind=entry.kind if entry else "",
+            kind=self.kind(model) or "",
             routing=routing,
             region=region,
             tier=tier,
@@ -209,7 +234,7 @@ class Catalogue:
             },
             rates={place: _applied(hit) for place, hit in found.items()},
             missing_tokens=None in tokens,
-            assumes=any(hit.tier_reason or hit.routing_reason for hit in found.values()),
+            assumes=any(hit.reasons() for hit in found.values()),
             offers_1h_cache=tokens[4] is not None,
             assumed_tier_reason=_first(hit.tier_reason for hit in found.values()),
             assumed_routing_reason=_first(hit.routing_reason for hit in found.values()),
@@ -225,40 +250,52 @@ class Catalogue:
             if hit:
                 found.setdefault((unit, 0), hit)
 
-    def _find(self, rates: ModelRates, key: RateKey, at_ms: int) -> _Found | None:
-        routing, region, tier, unit, above = key
-        hit = self._find_routing(rates, key, at_ms)
-        if hit is not None:
-            return hit
-        for other in ROUTINGS:
-            if other == routing:
+    def _find(
+        self, rates: ModelRates, key: RateKey, at_ms: int, *, own: bool = False
+    ) -> _Found | None:
+        """The rate of a key, by the routing asked for or else the other; `own`: operator's only."""
+        routing, region, *_ = key
+        for candidate in (routing, *(other for other in ROUTINGS if other != routing)):
+            hit = self._find_routing(rates, (candidate, *key[1:]), at_ms, own=own)
+            if hit is None:
                 continue
-            hit = self._find_routing(rates, (other, region, tier, unit, above), at_ms)
-            if hit is not None:
-                reason = f"no {routing} rate is listed; the {other} rate is used"
-                return _Found(hit.row, hit.rate_atto, hit.tier_reason, reason)
+            if candidate != routing:
+                reason = f"no {routing} rate is listed; the {candidate} rate is used"
+                hit = msgspec.structs.replace(hit, routing_reason=reason)
+            if rates.by_region and hit.row.region == ANY and not hit.row.override:
+                hit = _outside_commercial(hit, region)
+            return hit
         return None
 
-    def _find_routing(self, rates: ModelRates, key: RateKey, at_ms: int) -> _Found | None:
+    def _find_routing(
+        self, rates: ModelRates, key: RateKey, at_ms: int, *, own: bool
+    ) -> _Found | None:
+        mine = self._find_in(rates.override, key, at_ms)
+        if own or (mine is not None and (mine.tier_reason is None or key[2] in self.tiers)):
+            return mine
+        listed = self._find_in(rates.packaged, key, at_ms)
+        if mine is None:
+            return listed
+        # The operator has a standard rate, and nobody publishes what the tier costs relative to
+        # it: a published rate of the tier says more than the standard rate would.
+        return listed if listed is not None and listed.tier_reason is None else mine
+
+    def _find_in(
+        self, table: Mapping[RateKey, Sequence[RateRow]], key: RateKey, at_ms: int
+    ) -> _Found | None:
+        """The rate of a key in the operator's rows or in the packaged ones, one routing only."""
         routing, region, tier, unit, above = key
-        places = _places(region)
-        for place in places:
-            row = rates.find(rates.override, (routing, place, tier, unit, above), at_ms)
+        for place in _places(region):
+            row = ModelRates.find(table, (routing, place, tier, unit, above), at_ms)
             if row is not None:
                 return _Found(row, row.rate_atto)
-        for place in places:
-            row = rates.find(rates.packaged, (routing, place, tier, unit, above), at_ms)
-            if row is not None:
-                return _Found(row, row.rate_atto)
-            standard = (routing, place, TIER_STANDARD, unit, above)
             # A Region with a standard rate of its own has no use for the general rate of the
             # tier, so its standard rate is scaled before the general rows are looked at.
-            if tier != TIER_STANDARD and rates.find(rates.packaged, standard, at_ms):
-                break
-        if tier == TIER_STANDARD:
-            return None
-        hit = self._find_routing(rates, (routing, region, TIER_STANDARD, unit, above), at_ms)
-        return self._scaled(hit.row, tier) if hit else None
+            if tier != TIER_STANDARD:
+                row = ModelRates.find(table, (routing, place, TIER_STANDARD, unit, above), at_ms)
+                if row is not None:
+                    return self._scaled(row, tier)
+        return None
 
     def _scaled(self, row: RateRow, tier: str) -> _Found:
         rule = self.tiers.get(tier)
@@ -283,10 +320,27 @@ def _places(region: str) -> tuple[str, ...]:
 
 def _less_specific(hit: _Found, base: _Found | None) -> _Found:
     """Mark a long-context rate that is listed for fewer places than the base rate is."""
-    if base is None or base.row.region == hit.row.region or hit.routing_reason:
+    if base is None or hit.routing_reason or not _is_less_specific(hit.row, base.row):
+        return hit
+    if hit.row.override and not base.row.override:
         return hit
     reason = f"no long-context rate is listed for {base.row.region}; the general one is used"
-    return _Found(hit.row, hit.rate_atto, hit.tier_reason, reason)
+    return msgspec.structs.replace(hit, place_reason=reason)
+
+
+def _is_less_specific(row: RateRow, other: RateRow) -> bool:
+    """Whether `row`, of the same call as `other`, is for more places: `*`, `eu-*`, `eu-west-1`."""
+    if row.region == other.region:
+        return False
+    return row.region == ANY or (row.region.endswith(ANY) and not other.region.endswith(ANY))
+
+
+def _outside_commercial(hit: _Found, region: str) -> _Found:
+    """Mark a general rate that is used in a Region with a price list of its own."""
+    if not _OTHER_PARTITION.fullmatch(region):
+        return hit
+    reason = f"no rate for Region {region}; the general one is used"
+    return msgspec.structs.replace(hit, place_reason=reason)
 
 
 def _bracket(
@@ -300,13 +354,12 @@ def _bracket(
 
 
 def _applied(hit: _Found) -> AppliedRate:
-    reasons = [reason for reason in (hit.tier_reason, hit.routing_reason) if reason]
     return AppliedRate(
         rate_atto=hit.rate_atto,
         source=hit.row.sources or hit.row.origin,
         effective_from_ms=hit.row.effective_from_ms,
         confidence=hit.row.confidence,
-        assumed="; ".join(reasons) or None,
+        assumed="; ".join(hit.reasons()) or None,
     )
 
 

@@ -8,6 +8,7 @@ here: the catalogue refuses to load them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -37,6 +38,58 @@ NOVA_CACHE_RATIOS: Final[Mapping[str, Fraction]] = {
 
 NOTE_PHRASES: Final = ("deviates", "at no charge", "at $0")
 """What the note of a row says when its rate breaks a rule on purpose."""
+
+AWS_REGIONS: Final = frozenset(
+    {
+        "af-south-1",
+        "ap-east-1",
+        "ap-east-2",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ap-southeast-5",
+        "ap-southeast-6",
+        "ap-southeast-7",
+        "ca-central-1",
+        "ca-west-1",
+        "eu-central-1",
+        "eu-central-2",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "il-central-1",
+        "me-central-1",
+        "me-south-1",
+        "mx-central-1",
+        "sa-east-1",
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "cn-north-1",
+        "cn-northwest-1",
+        "eusc-de-east-1",
+        "us-gov-east-1",
+        "us-gov-west-1",
+        "us-iso-east-1",
+        "us-iso-west-1",
+        "us-isob-east-1",
+        "us-isob-west-1",
+        "eu-isoe-west-1",
+        "us-isof-east-1",
+        "us-isof-south-1",
+    }
+)
+"""Regions of every partition, as botocore 1.43.117 lists them (its `partitions.json`)."""
 
 REGION_SPREAD_MAX: Final = 10
 TIER_ROUNDING: Final = Fraction(1, 5)
@@ -95,10 +148,12 @@ def check_catalogue(catalogue: Catalogue) -> list[Finding]:
     for row in catalogue.rows:
         by_model[catalogue.canonical(row.model)].append(row)
     findings = list(_check_models(catalogue, by_model))
+    known_regions = AWS_REGIONS | {row.region for row in catalogue.rows if not row.override}
     for model, rows in by_model.items():
         kind = catalogue.kind(model)
         peers = _Peers(rows)
         findings += _check_zero(rows)
+        findings += _check_regions(rows, known_regions)
         findings += _check_region_spread(rows)
         findings += _check_routing_ratio(rows, peers)
         findings += _check_tier_ratio(catalogue, rows, peers)
@@ -150,7 +205,9 @@ def _check_models(
     for model, rows in by_model.items():
         if model not in catalogue.models:
             operator = all(row.confidence == CONFIDENCE_OPERATOR for row in rows)
-            message = "has rates but is not in models.csv, so its kind is unknown"
+            kind = catalogue.kind(model)
+            taken = f"it is taken for a {kind} model" if kind else "its kind is unknown"
+            message = f"has rates but is not in models.csv, so {taken}"
             severity = "info" if operator else "error"
             yield _finding(severity, "resolves", model, rows[0].origin, message)
 
@@ -160,6 +217,23 @@ def _check_zero(rows: Sequence[RateRow]) -> Iterator[Finding]:
         if row.rate_atto <= 0:
             message = f"{row.unit} costs {format_atto_usd(row.rate_atto)}, expected more than 0"
             yield _about(row, "above zero", "error", message)
+
+
+def _check_regions(rows: Sequence[RateRow], known: AbstractSet[str]) -> Iterator[Finding]:
+    """An operator's row for a Region that nobody lists is rather mistyped than ahead of AWS."""
+    for row in rows:
+        geography, anywhere, _ = row.region.partition(ANY)
+        named = row.region in known or (
+            anywhere and any(_geography(region) == geography for region in known)
+        )
+        if row.override and row.region != ANY and not named:
+            message = f"{row.region} is not a known Region or geography; no call may ever be there"
+            yield _finding("warning", "known Region", row.model, row.origin, message)
+
+
+def _geography(region: str) -> str:
+    """`us-gov-` of `us-gov-west-1`: what comes before the direction and number of a Region."""
+    return region.rpartition("-")[0].rpartition("-")[0] + "-"
 
 
 def _check_region_spread(rows: Sequence[RateRow]) -> Iterator[Finding]:

@@ -80,11 +80,13 @@ RateKey = tuple[str, str, str, str, int]
 class ModelRates:
     """The rows of one model, by key; override rows apart from packaged ones.
 
+    `by_region` says whether any packaged row is for a Region or a geography.
+
     Raises:
         ConfigurationError: two rows of one key and kind overlap in time.
     """
 
-    __slots__ = ("boundaries_ms", "override", "packaged", "thresholds", "units")
+    __slots__ = ("boundaries_ms", "by_region", "override", "packaged", "thresholds", "units")
 
     def __init__(self, rows: Iterable[RateRow]) -> None:
         self.packaged: dict[RateKey, list[RateRow]] = {}
@@ -102,6 +104,7 @@ class ModelRates:
             units[row.unit] = None
             thresholds.add(row.above_input_tokens)
         self.boundaries_ms = tuple(sorted(boundaries))
+        self.by_region = any(region != ANY for _, region, *_ in self.packaged)
         self.units = tuple(units)
         self.thresholds = tuple(sorted(thresholds))
         for key_rows in (*self.packaged.values(), *self.override.values()):

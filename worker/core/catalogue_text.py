@@ -23,8 +23,9 @@ from worker.core.catalogue_rows import (
     TierRule,
 )
 from worker.core.errors import ConfigurationError
+from worker.core.model_id import Billing, resolve_model
 from worker.core.money import MoneyError, parse_rate_to_atto
-from worker.core.pricing import TIER_RESERVED, TIER_STANDARD, TIERS, TOKEN_UNITS
+from worker.core.pricing import IMAGES, TIER_RESERVED, TIER_STANDARD, TIERS, TOKEN_UNITS
 
 RATE_COLUMNS: Final = (
     "model",
@@ -51,9 +52,39 @@ TIERS_WITH_RATES: Final = tuple(tier for tier in TIERS if tier != TIER_RESERVED)
 TOKENS_PER_PRICE: Final = 1_000_000
 ABOVE_INPUT_TOKENS_MAX: Final = 10**9
 
+GUARDRAIL_UNITS: Final = (
+    "guardrail_topic_units",
+    "guardrail_content_units",
+    "guardrail_content_image_units",
+    "guardrail_word_units",
+    "guardrail_sensitive_information_units",
+    "guardrail_sensitive_information_free_units",
+    "guardrail_contextual_grounding_units",
+    "guardrail_automated_reasoning_units",
+)
+KNOWN_UNITS: Final = (
+    *TOKEN_UNITS,
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "image_input_tokens",
+    IMAGES,
+    "input_images",
+    "video_seconds",
+    "audio_seconds",
+    "search_units",
+    "requests",
+    *GUARDRAIL_UNITS,
+)
+"""Units that rates are quoted in. Images may also have a size and a quality."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:@_/-]{0,199}", re.ASCII)
-_REGION = re.compile(r"\*|[a-z]{2,4}(-[a-z]{2,5})?(-[a-z]{3,12}-[0-9]{1,2}|-\*)", re.ASCII)
+_GEOGRAPHY: Final = r"[a-z]{2,4}(?:-(?:gov|iso[a-z]?|[a-z]{2}))?"
+_REGION_NAME: Final = rf"{_GEOGRAPHY}-[a-z]{{3,12}}-[0-9]{{1,2}}"
+_REGION = re.compile(rf"\*|{_REGION_NAME}|{_GEOGRAPHY}-\*", re.ASCII)
+# How other tables write the model of a Region: `bedrock/us-east-1/anthropic.claude-v2`.
+_MODEL_PLACE = re.compile(rf"(?:bedrock/)?(?:{_REGION_NAME}[./])?", re.ASCII)
+_IMAGE_VARIANT = re.compile(rf"{IMAGES}/[0-9]{{1,6}}x[0-9]{{1,6}}(?:/[a-z0-9]{{1,32}})?", re.ASCII)
 _UNIT = re.compile(r"[a-z][a-z0-9_]{0,63}(/[a-z0-9._-]{1,32}){0,3}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MULTIPLIER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?", re.ASCII)
@@ -77,10 +108,12 @@ def parse_rates(text: str, origin: str, *, override: bool = False) -> list[RateR
             columns mean routing `*`, region `*`, tier standard, threshold 0, price per million
             for units ending in `_tokens` and per unit otherwise, valid since 2023-09-28, open.
         origin: Name of the file, for messages.
-        override: The rows are the operator's and win over packaged ones.
+        override: The rows are the operator's and win over packaged ones. They must name models
+            and units in a way that some call can have, or they would never be used.
 
     Raises:
-        ConfigurationError: a malformed header, row or field.
+        ConfigurationError: a malformed header, row or field; in an operator's row also a model
+            that is not the bare id of a foundation model, or a unit that is not known.
     """
     default_confidence = CONFIDENCE_OPERATOR if override else "single-source"
     rows = []
@@ -193,11 +226,11 @@ def _rate_row(
     if ends is not None and ends <= begins:
         raise _FieldError("effective_to", fields["effective_to"], "a time after effective_from")
     return RateRow(
-        _matching("model", fields["model"].strip(), _MODEL, "a model id"),
+        _model(fields["model"].strip(), override=override),
         _choice("routing", fields["routing"].strip() or ANY, (*ROUTINGS, ANY)),
         _region(fields["region"].strip() or ANY),
         _choice("tier", fields["tier"].strip() or TIER_STANDARD, TIERS_WITH_RATES),
-        _unit(unit),
+        _unit(unit, override=override),
         above,
         _rate(fields["usd"].strip(), fields["per"].strip(), unit),
         begins,
@@ -228,8 +261,32 @@ def _region(value: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _unit(value: str) -> str:
-    return _matching("unit", value, _UNIT, "a unit such as input_tokens or images/1024x1024")
+def _model(value: str, *, override: bool) -> str:
+    """Check a model id; an operator's must be what `resolve_model` makes of a call's model."""
+    if not override or not value:
+        return _matching("model", value, _MODEL, "a model id")
+    bare = resolve_model(_MODEL_PLACE.sub("", value, count=1), "", lambda _: None)
+    if bare.billing is Billing.TOKEN and bare.model == value:
+        return _matching("model", value, _MODEL, "a model id")
+    expected = "the id of a foundation model such as amazon.nova-pro-v1:0"
+    if bare.billing is Billing.TOKEN:
+        expected = (
+            f"{bare.model!r}: the model's id alone; where it holds is said by the columns routing"
+            " and region"
+        )
+    elif bare.reason:
+        expected += f" ({bare.reason})"
+    raise _FieldError("model", value, expected)
+
+
+@lru_cache(maxsize=256)
+def _unit(value: str, *, override: bool) -> str:
+    expected = "a unit such as input_tokens or images/1024x1024"
+    _matching("unit", value, _UNIT, expected)
+    if override and value not in KNOWN_UNITS and not _IMAGE_VARIANT.fullmatch(value):
+        expected = f"one of {', '.join(KNOWN_UNITS)}, {IMAGES}/WxH, {IMAGES}/WxH/QUALITY"
+        raise _FieldError("unit", value, expected)
+    return value
 
 
 @lru_cache(maxsize=4096)

@@ -124,7 +124,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The descriptive side of the evidence: who called what, where. Shared by many calls.
 
     Every ranked field `x` has `x_rank`, 0 when absent. The fields below `metadata` are only
-    ever known from CloudTrail; empty means unknown.
+    ever known from CloudTrail; empty means unknown. Those from `identity_type` to `invoked_by`
+    describe one caller: they come from one record, that of `caller_rank`, and never mix.
 
     Attributes:
         account: The account of the call: part of its key, but of a batch job's, so nearly
@@ -147,6 +148,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
         credential: `bearer` if the call was made with a Bedrock API key.
         outputs: Of a batch inference job, the sums of its output objects, sorted by name (see
             `worker.core.job_outputs`).
+        caller_rank: Rank of the record that describes the caller, 0 if none does.
     """
 
     account: str
@@ -174,6 +176,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     invoked_by: str = ""
     credential: str = ""
     outputs: tuple[tuple[str, OutputSums], ...] = ()
+    caller_rank: int = 0
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -185,7 +188,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True):
         occurred_at_rank: Rank of the record that the time came from; 0 if no record had one.
         rank: How much is proven about the counts (an `EvidenceRank`).
         counts: The best-ranked counts.
-        conflicting: Records of that same rank disagreed; the larger counts were kept.
+        conflicting: Records of that same rank disagreed; the larger counts were kept. Counts
+            of nothing disagree with none: they give way, as no counts at all would.
         session: The name of the role's session that made the call, or empty. Caller's words.
         session_rank: Rank of the record that the session came from, 0 if there is none.
     """
@@ -273,15 +277,17 @@ _RANKED_FIELDS: Final = (
     "inference_region",
     "metadata",
 )
-_UNRANKED_FIELDS: Final = (
+_CALLER_FIELDS: Final = (
+    "caller_rank",
     "identity_type",
     "principal_id",
     "issuer_arn",
     "source_identity",
     "on_behalf_of",
     "invoked_by",
-    "credential",
 )
+"""Merged as one value, their rank first: half of one record's caller and half of another's, such
+as the service that reports the end of a stream, would be a caller who never was."""
 
 
 def merge(left: Evidence, right: Evidence) -> Evidence:
@@ -312,7 +318,10 @@ def merge(left: Evidence, right: Evidence) -> Evidence:
 
 
 def merge_facts(left: Facts, right: Facts) -> Facts:
-    """Join descriptive fields one by one: higher rank wins, then the greater value."""
+    """Join descriptive fields: higher rank wins, then the greater value.
+
+    Fields are joined one by one, but for those that describe the caller, which stay together.
+    """
     if left is right or left == right:
         return left
     changes: dict[str, object] = {}
@@ -321,9 +330,12 @@ def merge_facts(left: Facts, right: Facts) -> Facts:
         theirs = (getattr(right, f"{name}_rank"), getattr(right, name))
         if theirs > mine:
             changes[f"{name}_rank"], changes[name] = theirs
-    for name in _UNRANKED_FIELDS:
-        if getattr(right, name) > getattr(left, name):
-            changes[name] = getattr(right, name)
+    my_caller = tuple(getattr(left, name) for name in _CALLER_FIELDS)
+    their_caller = tuple(getattr(right, name) for name in _CALLER_FIELDS)
+    if their_caller > my_caller:
+        changes.update(zip(_CALLER_FIELDS, their_caller, strict=True))
+    if right.credential > left.credential:
+        changes["credential"] = right.credential
     # Keys of one call share the account, but for batch jobs; the merge is total regardless.
     if right.account > left.account:
         changes["account"] = right.account
@@ -349,16 +361,33 @@ def _merge_counts(left: Evidence, right: Evidence) -> tuple[int, Counts, bool]:
     if left.counts == right.counts:
         return left.rank, left.counts, left.conflicting or right.conflicting
     larger = max(left.counts, right.counts, key=counts_order)
-    return left.rank, larger, True
+    # True if two different counts of something met, in whatever order all were merged: what is
+    # kept on either side is the largest, hence a count of something if there was one.
+    disagree = has_quantity(left.counts) and has_quantity(right.counts)
+    return left.rank, larger, disagree or left.conflicting or right.conflicting
+
+
+def has_quantity(counts: Counts) -> bool:
+    """Whether anything at all was counted, as opposed to zeros and absent counts."""
+    return bool(
+        counts.input_tokens
+        or counts.output_tokens
+        or counts.cache_read_tokens
+        or counts.cache_write_5m_tokens
+        or counts.cache_write_1h_tokens
+        or any(quantity for _unit, quantity in counts.units)
+    )
 
 
 def counts_order(counts: Counts) -> tuple[object, ...]:
     """Sort key that decides between different counts of one rank: the larger wins.
 
-    Ordered by output, input, one-hour writes, five-minute writes, reads, then the rest, so
-    that any two different values compare unequal (a total order keeps the merge commutative).
+    Something is more than nothing; then ordered by output, input, one-hour writes, five-minute
+    writes, reads, then the rest, so that any two different values compare unequal (a total order
+    keeps the merge commutative).
     """
     return (
+        has_quantity(counts),
         -1 if counts.output_tokens is None else counts.output_tokens,
         -1 if counts.input_tokens is None else counts.input_tokens,
         counts.cache_write_1h_tokens,

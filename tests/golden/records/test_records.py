@@ -25,7 +25,15 @@ from worker.core.evidence import (
 from worker.core.results import Ignored, Malformed
 
 CASES = sorted(Path(__file__).parent.glob("*.json"))
-RANKED = [name.removesuffix("_rank") for name in Facts.__struct_fields__ if name.endswith("_rank")]
+RANKED = [name for name in Facts.__struct_fields__ if f"{name}_rank" in Facts.__struct_fields__]
+CALLER = {
+    "identity_type",
+    "principal_id",
+    "issuer_arn",
+    "source_identity",
+    "on_behalf_of",
+    "invoked_by",
+}
 
 
 def decode(record: dict[str, Any]) -> Observation | Ignored | Malformed | None:
@@ -49,6 +57,7 @@ def expected_observation(expected: dict[str, Any]) -> Observation:
     else:
         session = ""
     values |= {f"{name}_rank": described for name in RANKED if name in values}
+    values["caller_rank"] = described if CALLER & values.keys() else 0
     facts = Facts(**values)
     counts = msgspec.convert(
         {"units": [], **expected["counts"]}, _NamedCounts, strict=True

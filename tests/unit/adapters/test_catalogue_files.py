@@ -16,23 +16,23 @@ NOW = parse_instant("2026-11-22")
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
     """A directory of small tables."""
-    (tmp_path / "models.csv").write_text("model,kind,reason,aliases\nm,text,,\n")
+    (tmp_path / "models.csv").write_text("model,kind,reason,aliases\nacme.m,text,,\n")
     (tmp_path / "tiers.csv").write_text("tier,multiplier,source\nflex,0.5,published\n")
-    (tmp_path / "one.csv").write_text("model,unit,usd\nm,input_tokens,3\n")
-    (tmp_path / "two.csv").write_text("model,unit,usd\nm,output_tokens,15\n")
+    (tmp_path / "one.csv").write_text("model,unit,usd\nacme.m,input_tokens,3\n")
+    (tmp_path / "two.csv").write_text("model,unit,usd\nacme.m,output_tokens,15\n")
     (tmp_path / "notes.txt").write_text("not a table")
     return tmp_path
 
 
 def test_tables_and_the_operators_file_make_one_catalogue(tables: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
-    mine.write_text("model,unit,usd\nm,input_tokens,2\nours,requests,0.5\n")
+    mine.write_text("model,unit,usd\nacme.m,input_tokens,2\nacme.ours,requests,0.5\n")
     prices = load_catalogue(mine, tables)
-    card = prices.card("m", "regional", "us-east-1", "flex", NOW)
+    card = prices.card("acme.m", "regional", "us-east-1", "flex", NOW)
     assert card is not None
     # 1,000,000 x 2 / 2 + 1,000,000 x 15 / 2, per million
     assert format_pico_usd(charge(card, Counts(10**6, 10**6)).cost_pico_usd) == "8.5"
-    assert prices.knows("ours")
+    assert prices.knows("acme.ours")
     assert load_catalogue(None, tables).revision != prices.revision
 
 
@@ -48,7 +48,7 @@ def test_an_override_of_a_packaged_model_wins(tmp_path: Path) -> None:
 
 def test_a_wrong_row_names_the_operators_file(tables: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.csv"
-    mine.write_text("model,unit,usd\nm,input_tokens,three\n")
+    mine.write_text("model,unit,usd\nacme.m,input_tokens,three\n")
     with pytest.raises(ConfigurationError, match=r"mine\.csv:2: usd: found 'three', expected"):
         load_catalogue(mine, tables)
 
@@ -58,8 +58,8 @@ def test_files_that_cannot_be_read_say_why(tables: Path, monkeypatch: pytest.Mon
         load_catalogue(tables / "absent.csv", tables)
     with pytest.raises(ConfigurationError, match=r"nowhere: cannot list the price tables"):
         load_catalogue(None, tables / "nowhere")
-    (tables / "binary.csv").write_bytes(b"model,unit,usd\nm,input_tokens,\xff\n")
-    with pytest.raises(ConfigurationError, match=r"binary\.csv: not UTF-8 text at byte 30"):
+    (tables / "binary.csv").write_bytes(b"model,unit,usd\nacme.m,input_tokens,\xff\n")
+    with pytest.raises(ConfigurationError, match=r"binary\.csv: not UTF-8 text at byte 35"):
         load_catalogue(None, tables)
     monkeypatch.setattr(catalogue_files, "FILE_BYTES_MAX", 10)
     with pytest.raises(ConfigurationError, match=r"larger than 10 bytes"):

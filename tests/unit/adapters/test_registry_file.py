@@ -130,8 +130,8 @@ def test_calendars(zone: str, scope: str) -> None:
     "text,replaced,by,parts",
     [
         (AGENT, "name =", "nmae =", ["[[agents]] entry 1", "nmae", "one of the keys id,"]),
-        (AGENT, '"support-bot"', "7", ["name", "expected `str`", "found 7"]),
-        (AGENT, "id =", "# id =", ["id", "expected a value", "no such key"]),
+        (AGENT, '"support-bot"', "7", ["name", "expected a text, found 7"]),
+        (AGENT, "id =", "# id =", ["id", "expected a value, found nothing"]),
         (AGENT, "/SUPPORTBOT", "", ["id", "agent/ACCOUNT/REGION/ID"]),
         (AGENT, "us-east-1/", "US/", ["id", "agent/ACCOUNT/REGION/ID"]),
         (AGENT, "iam::111122223333:role/agents/", "iam::1:role/", ["role_arns", "iam::1:role"]),
@@ -139,18 +139,21 @@ def test_calendars(zone: str, scope: str) -> None:
         (AGENT, "/SupportBotRole", "/", ["role_arns"]),
         (AGENT, '["arn', '["x", "arn', ["role_arns", "found 'x'"]),
         (AGENT, '["arn:aws:iam::111122223333:role/agents/SupportBotRole"]', "[]", ["role_arns"]),
-        (AGENT, "01:00:00+01:00", "01:00:00", ["effective_from", "offset", "2026-01-01 01:00:00"]),
-        (AGENT, "2026-01-01T01:00:00+01:00", "2026-01-01", ["effective_from", "a time with"]),
+        (AGENT, "01:00:00+01:00", "01:00:00", ["offset", "found 2026-01-01T01:00:00"]),
+        (AGENT, "2026-01-01T01:00:00+01:00", "10:00:00", ["expected a date, or", "found 10:00:00"]),
+        (AGENT, "2026-01-01T01:00:00+01:00", "true", ["effective_from", "found true"]),
+        (AGENT, '["arn:aws:iam::111122223333:role/agents/SupportBotRole"]', "[2026-01-01, 1]",
+         ["role_arns", "expected a list of texts, found [2026-01-01, 1]"]),
         (AGENT, "2026-01-01T01:00:00+01:00", '"soon"', ["effective_from", "'soon'"]),
         (AGENT, "2026-02-01T00:00:00.0015Z", "2026-01-01T00:00:00Z", ["effective_to", "after"]),
         (PRINCIPAL, "user/", "person/", ["[[principals]] entry 1", "match", "person/", "user"]),
         (PRINCIPAL, "alice", "al ice", ["match", "al ice"]),
-        (PRINCIPAL, '"4711"', "4711", ["tags", "expected `str`", "4711"]),
+        (PRINCIPAL, '"4711"', "4711", ["tags", "expected a table of texts", "= 4711"]),
         (PRINCIPAL, '"research"', '" research"', ["team", "no blanks", "' research'"]),
         (PRINCIPAL, '"research"', '"re\\nsearch"', ["team", "printable"]),
         (APPLICATION, "application-inference-profile", "inference-profile", ["arn", "profile"]),
         (APPLICATION, "us.anthropic.claude-v2:1", "claude", ["model", "copied from"]),
-        (RULE, '"metadata"', '"payer"', ["[[rules]] entry 1", "pay_by", "payer"]),
+        (RULE, '"metadata"', '"payer"', ["pay_by: expected one of role, session,", "payer"]),
         (RULE, '"metadata"', '"session"', ["metadata_key", "no such key with pay_by = 'session'"]),
         (RULE, '"application"', '""', ["metadata_key", "needs"]),
         (RULE, 'organisation = "acme"', "", ["organisation", "needs"]),
@@ -227,7 +230,7 @@ def test_files_of_the_wrong_shape(text: str, part: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read \(No such file"):
         load_registry(tmp_path / "missing.toml")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_registry(tmp_path)
@@ -249,3 +252,16 @@ def test_what_is_found_is_cut_short_in_messages() -> None:
 def test_a_person_may_be_written_as_people_write_them(match: str) -> None:
     registry = parse_registry(f'[[principals]]\nmatch = "{match}"\nteam = "x"\n'.encode(), "r.toml")
     assert registry.team_of("session/1/R/ana%40example.com", "", 0) == "x"
+
+
+def test_a_bare_date_is_midnight_utc() -> None:
+    bare = PRINCIPAL + "effective_from = 2026-01-01\neffective_to = 2026-02-01\n"
+    full = bare.replace("-01\n", "-01T00:00:00Z\n")
+    assert full != bare
+    registry = parse_registry(bare.encode(), "r")
+    assert registry.revision == parse_registry(full.encode(), "r").revision
+    alice = "user/111122223333/alice"
+    assert registry.team_of(alice, alice, 1_767_225_599_999) == ""
+    assert registry.team_of(alice, alice, 1_767_225_600_000) == "research"
+    bad = bare.replace("2026-02-01", "2026-01-01")
+    assert "expected a time after effective_from, found 2026-01-01" in message_of(bad)

@@ -90,7 +90,9 @@ def test_rebook_attributes_anew(run: Run, booked: Path) -> None:
     ]
 
 
-def test_rebook_warns_when_it_forgets_who_pays(run: Run, folder: Path) -> None:
+def test_rebook_does_not_forget_who_pays_unless_that_is_meant(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     role = f"arn:aws:sts::{ACCOUNT}:assumed-role/HelpdeskRole/session-1"
     write(folder / "one.json", log("r1", identity={"arn": role}))
     (folder / "registry.toml").write_text(
@@ -108,7 +110,16 @@ def test_rebook_warns_when_it_forgets_who_pays(run: Run, folder: Path) -> None:
         AGENT,
         f"role/{ACCOUNT}/HelpdeskRole",
     ]
+    before = run("report", "--format", "json")
+    run("rebook", code=2, error="would be forgotten; give --registry FILE, or --no-registry")
+    assert run("report", "--format", "json") == before
+    both = ("rebook", "--registry", "registry.toml", "--no-registry")
+    run(*both, code=2, error="not both")
     assert "nothing to rebook" in run("rebook", "--registry", "registry.toml")
+    monkeypatch.setenv("LEDGEROCK_REGISTRY", "registry.toml")
+    assert "nothing to rebook" in run("rebook")
+    assert "1 of 1 call rebooked" in run("rebook", "--no-registry")
+    assert AGENT not in run("report")
 
 
 def test_rebook_keeps_to_its_window(run: Run, booked: Path) -> None:

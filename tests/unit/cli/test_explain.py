@@ -1,7 +1,10 @@
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import ALICE, SONNET_3, UNKNOWN, lines, log
@@ -107,3 +110,12 @@ def test_a_file_that_cannot_be_read_is_said(run: Run, folder: Path) -> None:
     run("explain", "none.json", code=2, error="none.json: cannot be read")
     (folder / "logs").mkdir()
     run("explain", "logs", code=2, error="logs: cannot be read")
+
+
+def test_names_of_files_that_are_no_unicode_leave_the_json_readable(run: Run, folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.json")
+    (folder / name).write_bytes(b"not JSON at all")
+    text = run("explain", name)
+    assert json.loads(text)["source"] == "caf\\udce9.json"
+    text.encode("utf-8")
+    assert msgspec.json.decode(text)["source"] == "caf\\udce9.json"

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ COMMANDS = (
     ("quarantine", "list"),
     ("quarantine", "show"),
     ("quarantine", "redrive"),
+    ("quarantine", "drop"),
 )
 
 
@@ -110,6 +112,73 @@ def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+TO_STDOUT = (
+    ("report",),
+    ("report", "--format", "csv"),
+    ("quarantine", "list"),
+    ("prices", "show", "amazon.nova-pro-v1:0"),
+    ("verify", "--json"),
+)
+
+
+def answer_into(arguments: tuple[str, ...], shell: str) -> tuple[int, str]:
+    """Run a command in a shell with its output redirected: its exit code and stderr."""
+    words = [sys.executable, "-m", "worker", *arguments]
+    script = f'exec "$@" {shell}'
+    answer = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *words], stderr=subprocess.PIPE, text=True, check=False
+    )
+    return answer.returncode, answer.stderr
+
+
+@pytest.mark.parametrize("arguments", TO_STDOUT, ids=" ".join)
+def test_output_that_nobody_reads_ends_quietly(
+    run: Run, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    write_month(folder)
+    run("replay", "logs")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        answer = subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (answer.returncode, answer.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("report",), ("verify", "--json")], ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line(
+    run: Run, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    write_month(folder)
+    run("replay", "logs")
+    code, error = answer_into(arguments, ">/dev/full")
+    assert code == 1
+    assert error == (
+        "ledgerock: standard output cannot be written (No space left on device); "
+        "the result is incomplete\n"
+    )
+    code, error = answer_into(arguments, ">&-")
+    assert (code, error.count("\n")) == (1, 1)
+    assert "standard output is closed" in error
+
+
+def test_other_errors_of_the_system_are_not_blamed_on_the_output(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    write_month(folder)
+    monkeypatch.setattr("worker.replay.replay", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        run("replay", "logs")
 
 
 def test_the_environment_stands_for_options(

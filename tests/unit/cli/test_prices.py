@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,6 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import UNKNOWN
-from worker.core.errors import ConfigurationError
 
 SONNET_4_5 = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 PROFILE = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile"
@@ -81,6 +81,36 @@ def test_rates_of_ones_own_win_and_end_when_they_say(run: Run, folder: Path) -> 
     assert "agreed in January" in text
 
 
+def test_a_rate_of_ones_own_is_shown_for_every_length_and_tier(run: Run, folder: Path) -> None:
+    sonnet = "anthropic.claude-sonnet-4-20250514-v1:0"
+    assert usd(show(run, sonnet), "input_tokens", 200_000) == "6"
+    (folder / "ours.csv").write_text(f"model,unit,usd\n{sonnet},input_tokens,2\n")
+    answer = show(run, sonnet, "--prices", "ours.csv")
+    places = {(rate["unit"], rate["above_input_tokens"]) for rate in answer["rates"]}
+    assert usd(answer, "input_tokens") == "2"
+    assert ("input_tokens", 200_000) not in places
+    assert ("output_tokens", 200_000) in places
+    batch = show(run, sonnet, "--prices", "ours.csv", "--tier", "batch")
+    assert usd(batch, "input_tokens") == "1"
+    assert "assumed: no batch rate is listed; the standard rate times 1/2 is used" in run(
+        "prices", "show", sonnet, "--prices", "ours.csv", "--tier", "batch"
+    )
+
+
+def test_rows_that_no_call_would_use_are_refused_or_warned_of(run: Run, folder: Path) -> None:
+    check = ("prices", "check", "--prices", "ours.csv")
+    ours = folder / "ours.csv"
+    ours.write_text(f"model,unit,usd\n{UNKNOWN},input_token,1\n")
+    run(*check, code=2, error="ours.csv:2: unit: found 'input_token', expected one of input_tokens")
+    ours.write_text(f"model,unit,usd\nus.{UNKNOWN},input_tokens,1\n")
+    run(*check, code=2, error=f"expected '{UNKNOWN}': the model's id alone")
+    ours.write_text(f"model,unit,usd,region\n{UNKNOWN},input_tokens,1,us-esat-1\n")
+    found = json.loads(run(*check, "--json"))["findings"]
+    assert ["us-esat-1" in item["message"] for item in found if item["rule"] == "known Region"] == [
+        True
+    ]
+
+
 def test_an_unknown_model_gets_suggestions_and_exit_code_1(run: Run) -> None:
     answer = show(run, "amazon.nova-por", code=1)
     assert answer["known"] is False
@@ -135,13 +165,22 @@ def test_a_rate_that_must_be_wrong_fails_the_check(run: Run, folder: Path) -> No
 def test_the_check_runs_without_the_reference_and_says_how_to_get_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(_self: object) -> None:
-        raise ConfigurationError("not installed; pip install 'ledgerock[prices]'")
-
-    name = "worker.adapters.genai_prices_reference.GenaiPricesReference.__init__"
-    monkeypatch.setattr(name, missing)
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
     text = run("prices", "check")
     assert "0 errors" in text
-    assert "not compared with genai-prices: not installed; pip install" in text
+    assert "not compared with genai-prices: that package is not installed; `make setup`" in text
+    assert "`pip install genai-prices`" in text
     document = json.loads(run("prices", "check", "--json"))
     assert document["differential"]["ran"] is False
+
+
+def test_a_note_on_several_rates_is_shown_once(run: Run, folder: Path) -> None:
+    (folder / "ours.csv").write_text(
+        "model,unit,usd,note\n"
+        f"{UNKNOWN},input_tokens,1.5,agreed in January\n"
+        f"{UNKNOWN},output_tokens,2,agreed in January\n"
+        f"{UNKNOWN},images,2,a guess\n"
+    )
+    text = run("prices", "show", UNKNOWN, "--prices", "ours.csv")
+    assert "* input_tokens, output_tokens: agreed in January\n" in text
+    assert "* images: a guess\n" in text

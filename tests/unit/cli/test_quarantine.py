@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ import msgspec
 import pytest
 
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.logs import ACCOUNT, ALICE, log, write, write_month
+from tests.unit.cli.logs import ACCOUNT, ALICE, lines, log, write, write_month
 from worker.adapters.clock import SystemClock
 from worker.adapters.quarantine_files import FileQuarantine
+from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Facts, Observation, call_key
 from worker.core.posting import Poster
 from worker.core.results import POSTABLE, Malformed, Position
@@ -24,6 +26,7 @@ def items(run: Run) -> list[dict[str, Any]]:
 
 
 def put_aside(folder: Path, *records: Malformed) -> list[str]:
+    asyncio.run(SqliteLedger(folder / "ledgerock.db").close())
     quarantine = FileQuarantine(folder / "ledgerock.db.quarantine", SystemClock())
     return asyncio.run(quarantine.put(records))
 
@@ -212,7 +215,8 @@ def test_a_payload_that_only_looks_like_evidence_is_not_believed(run: Run, folde
     assert json.loads(run("report", "--format", "json"))["rows"] == []
 
 
-def test_arguments_that_make_no_sense_are_refused(run: Run) -> None:
+def test_arguments_that_make_no_sense_are_refused(run: Run, folder: Path) -> None:
+    put_aside(folder)
     run("quarantine", "redrive", code=2, error="give the ids of records, or --all")
     run("quarantine", "redrive", "ab", "--all", code=2, error="or --all")
     run("quarantine", "redrive", "abcd", code=2, error="abcd: no such record")
@@ -225,3 +229,117 @@ def test_hints_name_the_ledger_and_quarantine_that_were_given(run: Run, folder: 
     run("replay", "logs", *options)
     text = run("quarantine", "list", *options)
     assert "redrive --all --ledger sqlite:b.db --quarantine aside`" in text
+
+
+ON_ITEMS = (("list",), ("show", "ab"), ("redrive", "--all"), ("drop", "ab"))
+
+
+@pytest.mark.parametrize("words", ON_ITEMS, ids=" ".join)
+def test_a_ledger_that_is_not_there_is_no_empty_quarantine(
+    run: Run, folder: Path, words: tuple[str, ...]
+) -> None:
+    assert (
+        run("quarantine", *words, "--ledger", "sqlite:typo.db", code=2, error="no such file") == ""
+    )
+    (folder / "torn.db").write_bytes(b"torn" * 1_000)
+    run("quarantine", *words, "--ledger", "sqlite:torn.db", code=2, error="torn.db: ")
+    assert [path.name for path in folder.iterdir()] == ["torn.db"]
+
+
+def test_a_ledger_that_nothing_was_put_aside_of_has_an_empty_quarantine(
+    run: Run, folder: Path
+) -> None:
+    put_aside(folder)
+    assert items(run) == []
+    assert "nothing is in quarantine" in run("quarantine", "redrive", "--all")
+
+
+def test_a_quarantine_of_its_own_is_listed_without_a_ledger(run: Run, folder: Path) -> None:
+    write_month(folder)
+    text = run("replay", "logs", "--ledger", "memory", "--quarantine", "my aside")
+    assert "`ledgerock quarantine list --quarantine 'my aside'`" in text
+    assert "1 record:" in run("quarantine", "list", "--quarantine", "my aside")
+    arguments = ("redrive", "--all", "--quarantine", "my aside")
+    run("quarantine", *arguments, code=2, error="no such file")
+    run("quarantine", *arguments, "--ledger", "memory", code=2, error="one replay only")
+    assert not (folder / "ledgerock.db").exists()
+
+
+def test_something_else_is_no_quarantine(run: Run, folder: Path) -> None:
+    (folder / "notes").write_text("x")
+    arguments = ("quarantine", "list", "--quarantine", "notes")
+    run(*arguments, code=2, error="notes: not a readable quarantine")
+
+
+def test_records_can_be_given_up(run: Run, folder: Path) -> None:
+    write_month(folder)
+    run("replay", "logs")
+    (kept, other) = put_aside(folder, malformed(b"kept"), malformed(b"other"))
+    (poison,) = [item["id"] for item in items(run) if item["line"] == 4]
+    run("quarantine", "drop", poison, "ffff", code=2, error="ffff: no such record")
+    run("quarantine", "drop", "", code=2, error="an empty id: no such record")
+    assert len(items(run)) == 3
+    text = run("quarantine", "drop", poison, poison[:12])
+    assert f"dropped {poison}: {Path('logs', 'a.json.gz')}:4: $: expected" in text
+    assert "1 record dropped" in text
+    document = json.loads(run("quarantine", "drop", other, "--json"))
+    assert (document["dropped"], document["items"][0]["id"]) == (1, other)
+    assert [item["id"] for item in items(run)] == [kept]
+
+
+def test_a_file_that_was_cut_off_is_redriven_once_it_is_whole(run: Run, folder: Path) -> None:
+    whole = gzip.compress(lines(*(log(f"r{number}") for number in range(3))))
+    (folder / "log.json.gz").write_bytes(whole[:-20])
+    run("replay", "log.json.gz")
+    (item,) = items(run)
+    assert item["truncated"]
+    (still,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert (still["result"], still["reason"]) == ("Quarantined", item["reason"])
+
+    (folder / "log.json.gz").write_bytes(whole)
+    (done,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert done["result"] == "Booked"
+    assert items(run) == []
+    total = json.loads(run("report", "--format", "json"))["total"]
+    assert (total["calls"], total["cost_usd"]) == (3, "0.0315")
+
+
+def test_what_else_is_wrong_in_a_file_that_is_read_again_is_put_aside(
+    run: Run, folder: Path
+) -> None:
+    write(folder / "log.json", log("r1"), "not JSON at all")
+    unreadable = malformed(b"", expected="a readable file", truncated=True)
+    position = Position(str(Path("log.json")))
+    (item_id,) = put_aside(folder, msgspec.structs.replace(unreadable, position=position))
+    (done,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert (done["id"], done["result"], done["recorded"]) == (item_id, "Booked", 1)
+    (left,) = items(run)
+    assert (left["line"], left["body_bytes"]) == (2, 15)
+
+
+def test_a_cut_record_stays_while_it_is_not_understood_or_cannot_be_seen(
+    run: Run, folder: Path
+) -> None:
+    long = json.dumps(log("r2", tokens=(-1, 5)) | {"inferenceRegion": "x" * 300_000})
+    write(folder / "log.json", log("r1"), long)
+    run("replay", "log.json")
+    (item,) = items(run)
+    assert (item["truncated"], item["line"]) == (True, 2)
+    (still,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert (still["result"], still["duplicates"]) == ("Quarantined", 1)
+    assert still["reason"] == item["reason"]
+    (folder / "log.json").write_bytes(b"")
+    (gone,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert "log.json holds no such record now" in gone["reason"]
+    write(folder / "log.json", log("r1"), log("r2"))
+    assert "1 booked" in run("quarantine", "redrive", "--all")
+    assert items(run) == []
+
+
+def test_a_folder_that_could_not_be_listed_is_read_again(run: Run, folder: Path) -> None:
+    write_month(folder)
+    record = malformed(b"", expected="a readable folder", truncated=True)
+    put_aside(folder, msgspec.structs.replace(record, position=Position("logs")))
+    (done,) = json.loads(run("quarantine", "redrive", "--all", "--json"))["items"]
+    assert (done["result"], done["recorded"]) == ("Booked", 5)
+    assert [item["line"] for item in items(run)] == [4]

@@ -135,3 +135,23 @@ def test_paths_and_options_that_cannot_be_used_are_said(run: Run) -> None:
     run("replay", "s3://", code=2, error="give s3://BUCKET/PREFIX")
     run("replay", ".", "--jobs", "0", code=2, error="--jobs")
     run("replay", ".", "--since", "soon", code=2, error="'--since': 'soon' is no time")
+
+
+def test_what_the_memory_ledger_forgets_is_not_offered(run: Run, folder: Path) -> None:
+    write_month(folder)
+    text = run("replay", "logs", "--ledger", "memory")
+    assert "1 record not understood; `ledgerock explain FILE` says why" in text
+    assert "`ledgerock replay PATH --ledger memory --prices FILE --registry FILE`" in text
+    assert "quarantine list" not in text
+    assert "rebook" not in text
+    for command in ("report", "verify", "rebook"):
+        run(command, "--ledger", "memory", code=2, error="lives for one replay only")
+
+
+def test_a_quarantine_that_can_never_be_written_is_a_configuration_error(
+    run: Run, folder: Path
+) -> None:
+    write_month(folder)
+    (folder / "file").write_text("x")
+    arguments = ("replay", "logs", "--quarantine", "file/aside")
+    run(*arguments, code=2, error="ledgerock: file/aside: quarantined records cannot be written")

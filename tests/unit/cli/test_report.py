@@ -99,3 +99,9 @@ def test_unknown_dimensions_and_formats_are_argument_errors(run: Run) -> None:
     run("report", "--by", "colour", code=2, error="--by")
     run("report", "--format", "xml", code=2, error="--format")
     run("report", "--since", "2026-11", "--until", "2026-10", code=2, error="--since must be")
+
+
+def test_a_wrong_choice_is_told_the_right_ones(run: Run) -> None:
+    error = "Error: Invalid value for '--format': 'xml' is none of table, json, csv"
+    run("report", "--format", "xml", code=2, error=error)
+    run("report", "--by", "user", code=2, error="'--by': 'user' is none of principal, identity,")

@@ -89,6 +89,17 @@ def test_identities_by_arn_in_every_partition(partition: str, tail: str, identit
               issuer_arn=f"arn:aws:iam::{A}:role/aws-service-role/x.amazonaws.com/"
               "AWSServiceRoleForX"),
          "service/x.amazonaws.com"),
+        # A service in the middle of somebody's call is not the caller.
+        (call(identity_type="IdentityCenterUser", on_behalf_of="a1b2-c3",
+              invoked_by="bedrock.amazonaws.com"),
+         f"federated/{A}/IdentityCenterUser%3Aa1b2-c3"),
+        (call(identity_type="WebIdentityUser", principal_id="cognito-identity.amazonaws.com",
+              invoked_by="bedrock.amazonaws.com"),
+         f"federated/{A}/WebIdentityUser%3Acognito-identity.amazonaws.com"),
+        # With nothing else to go by, it is.
+        (call(invoked_by="bedrock.amazonaws.com"), "service/bedrock.amazonaws.com"),
+        (call(identity_type="Unknown", principal_id="bedrock.amazonaws.com"),
+         "service/bedrock.amazonaws.com"),
         # A service that acts with a role's credentials: the signed role pays.
         (call(GATE_SESSION, invoked_by="bedrock.amazonaws.com"), f"role/{A}/Gate"),
         # Anybody may name a role like that; only the reserved path proves it.
@@ -135,7 +146,13 @@ def test_a_malformed_arn_is_unknown_and_says_why(arn: str) -> None:
 
 def test_nothing_known_of_the_caller_is_unknown_with_the_type_named() -> None:
     assert who(call()).reason == "the record names no caller"
-    found = who(call(identity_type="IAMUser", principal_id="AIDAEXAMPLE"))
+    found = who(
+        call(
+            identity_type="IAMUser",
+            principal_id="AIDAEXAMPLE",
+            invoked_by="athena.amazonaws.com",
+        )
+    )
     assert (found.identity, found.reason) == (
         f"unknown/{A}",
         "the record names no caller of type IAMUser",

@@ -92,8 +92,22 @@ def test_every_model_has_rates_or_a_reason_but_not_both() -> None:
     assert found(neither) == [("error", "resolves", "models.csv")]
     rows = parse_rates("model,unit,usd\nm,input_tokens,1\n", "rates.csv")
     assert found(Catalogue(rows, (), ())) == [("error", "resolves", "rates.csv:2")]
-    mine = parse_rates("model,unit,usd\nm,input_tokens,1\n", "mine.csv", override=True)
+    mine = parse_rates("model,unit,usd\nacme.m,input_tokens,1\n", "mine.csv", override=True)
     assert found(Catalogue(mine, (), ())) == [("info", "resolves", "mine.csv:2")]
+
+
+def test_an_operators_region_that_nobody_lists_is_a_warning() -> None:
+    regions = ("us-esat-1", "us-east-1", "ue-*", "us-gov-*", "eusc-de-*", "zz-west-9", "*")
+    lines = [f"acme.m,input_tokens,1,{region}" for region in regions]
+    mine = parse_rates("\n".join(["model,unit,usd,region", *lines]), "mine.csv", override=True)
+    listed = parse_rates("model,unit,usd,region\nx,input_tokens,1,zz-west-9\n", "rates.csv")
+    entries = [ModelEntry(name, "text", "", ()) for name in ("acme.m", "x")]
+    findings = check_catalogue(Catalogue([*listed, *mine], entries, ()))
+    assert [(f.severity, f.rule, f.origin) for f in findings] == [
+        ("warning", "known Region", "mine.csv:2"),
+        ("warning", "known Region", "mine.csv:4"),
+    ]
+    assert findings[0].message.startswith("us-esat-1 is not a known Region")
 
 
 def test_coverage_counts_models_and_confidence() -> None:

@@ -3,7 +3,14 @@ from fractions import Fraction
 import pytest
 
 from worker.core.catalogue_rows import BEDROCK_LAUNCH_MS, RateRow
-from worker.core.catalogue_text import parse_instant, parse_models, parse_rates, parse_tiers
+from worker.core.catalogue_text import (
+    KNOWN_UNITS,
+    parse_instant,
+    parse_models,
+    parse_rates,
+    parse_tiers,
+)
+from worker.core.decoders import body_units
 from worker.core.errors import ConfigurationError
 
 HEADER = (
@@ -54,7 +61,8 @@ def test_a_full_row_is_read_as_it_stands() -> None:
 
 def test_three_columns_are_enough_for_an_operator() -> None:
     text = (
-        "\ufeffusd,model,unit\r\n3,m,input_tokens\r\n\r\n# a remark\r\n0.04,m,images/1024x1024\r\n"
+        "\ufeffusd,model,unit\r\n3,acme.m,input_tokens\r\n\r\n# a remark\r\n"
+        "0.04,acme.m,images/1024x1024\r\n"
     )
     tokens, images = parse_rates(text, "mine.csv", override=True)
     assert (tokens.rate_atto, images.rate_atto) == (3 * 10**12, 4 * 10**16)
@@ -72,6 +80,8 @@ def test_three_columns_are_enough_for_an_operator() -> None:
         ("model", "a b", "a model id"),
         ("routing", "local", "one of regional, global, *"),
         ("region", "Virginia", "an AWS Region, a geography such as eu-*, or *"),
+        ("region", "us-east-*", "an AWS Region, a geography such as eu-*, or *"),
+        ("region", "us-east1", "an AWS Region, a geography such as eu-*, or *"),
         ("tier", "reserved", "one of standard, priority, flex, batch, ultrafast"),
         ("unit", "Input Tokens", "a unit such as input_tokens"),
         ("above_input_tokens", "-1", "a number of tokens from 0"),
@@ -101,6 +111,62 @@ def test_a_malformed_field_names_file_line_column_and_what_was_expected(
     named = "usd" if value == "3000000" else column
     assert message.startswith(f"x.csv:2: {named}: found ")
     assert expected in message
+
+
+SONNET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@pytest.mark.parametrize(
+    "model,expected",
+    [
+        (f"us.{SONNET}", f"'{SONNET}': the model's id alone"),
+        (f"us-gov.{SONNET}", f"'{SONNET}': the model's id alone"),
+        (f"global.{SONNET}", f"'{SONNET}': the model's id alone"),
+        (f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}", f"'{SONNET}': the model's"),
+        (
+            f"arn:aws:bedrock:us-east-1:111122223333:inference-profile/eu.{SONNET}",
+            f"'{SONNET}': the model's id alone",
+        ),
+        (f"us-east-1.{SONNET}", f"'{SONNET}': the model's id alone"),
+        (f"bedrock/us-gov-west-1/{SONNET}", f"'{SONNET}': the model's id alone"),
+        ("amazon.nova-pro-v1:0:300k", "'amazon.nova-pro-v1:0': the model's id alone"),
+        ("claude-sonnet-4-5", "(the model id is neither provider.model nor an ARN"),
+        (
+            "arn:aws:bedrock:us-east-1:111122223333:provisioned-model/abc",
+            "(provisioned throughput is billed by the hour, not by token)",
+        ),
+        ("", "a model id"),
+    ],
+)
+def test_an_operators_model_that_no_call_resolves_to_is_refused_with_the_id_to_write(
+    model: str, expected: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_rates(f"model,unit,usd\n{model},input_tokens,1\n", "mine.csv", override=True)
+    assert str(raised.value).startswith(f"mine.csv:2: model: found {model[:80]!r}, expected ")
+    assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "unit", ["input_token", "images/large", "images/1024x1024/a/b", "guardrail_topic_unit"]
+)
+def test_an_operators_unit_that_nothing_counts_is_refused_with_those_that_there_are(
+    unit: str,
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_rates(f"model,unit,usd\nacme.m,{unit},1\n", "mine.csv", override=True)
+    assert str(raised.value).startswith(f"mine.csv:2: unit: found {unit!r}, expected one of input")
+    for known in (*KNOWN_UNITS, "images/WxH/QUALITY"):
+        assert known in str(raised.value)
+
+
+def test_every_unit_that_is_counted_is_known() -> None:
+    counted = [unit for _, unit in body_units._GUARDRAIL_UNITS]
+    counted += [body_units.IMAGES, body_units.SEARCH_UNITS, body_units.VIDEO_SECONDS]
+    counted += ["images/1024x1024", "images/1024x1024/premium"]
+    lines = "\n".join(f"acme.m,{unit},1" for unit in counted)
+    rows = parse_rates(f"model,unit,usd\n{lines}\n", "mine.csv", override=True)
+    assert [row.unit for row in rows] == counted
 
 
 def test_only_token_units_have_long_context_rates() -> None:

@@ -85,6 +85,44 @@ def test_a_log_never_erases_what_cloudtrail_knew() -> None:
     assert facts.credential == "bearer"
 
 
+@pytest.mark.parametrize("invoked_by", ["bedrock.amazonaws.com", "zzz"])
+def test_the_caller_comes_whole_from_the_record_that_knows_best(invoked_by: str) -> None:
+    rank = EvidenceRank.PARTIAL
+    done = evidence(
+        Counts(1, 2),
+        source=SourceRank.COMPLETION,
+        rank=rank,
+        user="",
+        identity_type="ZzzService",
+        invoked_by=invoked_by,
+        credential="bearer",
+        caller_rank=descriptive_rank(SourceRank.COMPLETION, rank),
+    )
+    sighted = evidence(
+        source=SourceRank.API_EVENT,
+        user="",
+        identity_type="IdentityCenterUser",
+        on_behalf_of="a1b2-c3",
+        caller_rank=descriptive_rank(SourceRank.API_EVENT, EvidenceRank.SIGHTING),
+    )
+    log = evidence(FULL, user="")
+    facts = merged(done, sighted, log).facts
+    assert (facts.identity_type, facts.on_behalf_of) == ("IdentityCenterUser", "a1b2-c3")
+    assert (facts.invoked_by, facts.principal_id) == ("", "")
+    assert facts.caller_rank == sighted.facts.caller_rank
+    # A key that signed the call adds to whatever else is known.
+    assert facts.credential == "bearer"
+    assert merged(done, log).facts.invoked_by == invoked_by
+
+
+def test_callers_of_equal_rank_do_not_mix() -> None:
+    source = SourceRank.API_EVENT
+    one = evidence(source=source, identity_type="A", invoked_by="z", caller_rank=17)
+    two = evidence(source=source, identity_type="B", invoked_by="a", caller_rank=17)
+    facts = merged(one, two).facts
+    assert (facts.identity_type, facts.invoked_by) == ("B", "a")
+
+
 def test_the_time_is_the_logs_then_the_events_then_the_completions() -> None:
     log = evidence(at_ms=NOON)
     event = evidence(at_ms=NOON - 9_000, source=SourceRank.API_EVENT)
@@ -132,6 +170,27 @@ def test_of_different_counts_at_one_rank_the_larger_wins_and_the_conflict_shows(
     result = merged(evidence(smaller), evidence(larger), evidence(smaller))
     assert result.counts == larger
     assert result.conflicting
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [Counts(0, 0), Counts(0, None), Counts(None, 0), Counts(0, 0, units=(("images", 0),))],
+)
+@pytest.mark.parametrize(
+    "real", [FULL, Counts(5, None), Counts(None, None, 3), Counts(units=(("images", 1),))]
+)
+def test_a_twin_that_counted_nothing_disagrees_with_nobody(nothing: Counts, real: Counts) -> None:
+    rank = EvidenceRank.ITEMISED
+    call, twin = evidence(real, rank=rank), evidence(nothing, rank=rank)
+    assert merged(call, twin) == call
+    # Nor does it hide that others disagree.
+    result = merged(call, twin, evidence(Counts(1, 1), rank=rank))
+    assert result.conflicting
+
+
+def test_twins_that_counted_nothing_do_not_disagree_among_themselves() -> None:
+    result = merged(evidence(Counts(0, None)), evidence(Counts(0, 0)), evidence(Counts(None, 0)))
+    assert (result.counts, result.conflicting) == (Counts(0, 0), False)
 
 
 def test_better_evidence_settles_a_conflict_of_lesser_evidence() -> None:

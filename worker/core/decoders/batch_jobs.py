@@ -260,7 +260,7 @@ def _time_ms(text: str) -> int | None:
     try:
         if match is None:
             instant = msgspec.convert(text, fields.Instant)
-            return fields.epoch_ms(instant.astimezone(UTC), "$.time")
+            return fields.epoch_ms(instant.astimezone(UTC), "$.time", text.encode())
         parts = match.groupdict()
         hour = int(parts["hour"])
         if "half" in parts:
@@ -276,6 +276,6 @@ def _time_ms(text: str) -> int | None:
             int(parts["second"]),
             tzinfo=UTC,
         )
-        return fields.epoch_ms(instant, "$.time")
+        return fields.epoch_ms(instant, "$.time", text.encode())
     except (ValueError, OverflowError, msgspec.ValidationError, fields.FieldError):
         return None

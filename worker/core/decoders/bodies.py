@@ -6,13 +6,18 @@ AWS documentation: "Monitor model invocation using CloudWatch Logs and Amazon S3
 bare texts may stand, and a body may be absent, null or a JSON text. Content is skipped over,
 never built. The envelope's counts always win: they are what AWS meters. The body fills what
 the envelope lacks, and alone knows how long cache writes live, images, and service tiers.
+
+A request says what was asked for, in the caller's words: it sizes what a response proves, but
+sets no price by itself. The tier of `InvokeModel` is asked for in an HTTP header (AWS
+documentation: "Service tiers for optimizing performance and cost"), so a `service_tier` in its
+input body is any text; only the tier that a response names counts.
 """
 
 from typing import Final
 
 import msgspec
 
-from worker.core.decoders import body_units, fields
+from worker.core.decoders import body_units
 from worker.core.decoders.body_usage import (
     ABSENT,
     BilledUnits,
@@ -21,6 +26,7 @@ from worker.core.decoders.body_usage import (
     from_billed_units,
     quantity,
     read_metrics,
+    read_tier,
     read_usage,
     titan_output_tokens,
 )
@@ -32,7 +38,8 @@ INTERVENED: Final = b'"INTERVENED"'
 class Envelope(msgspec.Struct, gc=False):
     """What the record says outside its bodies; counts are None where absent.
 
-    The last three are undecoded JSON values, `ABSENT` where the record has none.
+    Sizes and duration are undecoded JSON values, `ABSENT` where the record has none; `failed`
+    is whether the record has an error code.
     """
 
     model_id: str
@@ -43,6 +50,7 @@ class Envelope(msgspec.Struct, gc=False):
     image_width: msgspec.Raw = ABSENT
     image_height: msgspec.Raw = ABSENT
     video_duration_seconds: msgspec.Raw = ABSENT
+    failed: bool = False
 
 
 class Itemised(msgspec.Struct, gc=False):
@@ -50,7 +58,7 @@ class Itemised(msgspec.Struct, gc=False):
 
     Attributes:
         counts: The counts of both.
-        service_tier: As the catalogue names it, empty if no body tells.
+        service_tier: As the catalogue names it, empty if the output body does not tell.
     """
 
     counts: Counts
@@ -103,13 +111,7 @@ class _Meta(msgspec.Struct, gc=False):
 class _Request(msgspec.Struct, gc=False):
     """An input body."""
 
-    service_tier: msgspec.Raw = ABSENT
     documents: msgspec.Raw = ABSENT
-    service_tier_camel: msgspec.Raw = msgspec.field(name="serviceTier", default=ABSENT)
-
-
-class _Tier(msgspec.Struct, gc=False):
-    type: str | None = None
 
 
 class _Found(msgspec.Struct):
@@ -133,7 +135,6 @@ _decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_inner: Final = msgspec.json.Decoder(_Inner).decode
 _decode_meta: Final = msgspec.json.Decoder(_Meta).decode
 _decode_request: Final = msgspec.json.Decoder(_Request).decode
-_decode_tier: Final = msgspec.json.Decoder(str | _Tier | None).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _NO_REQUEST: Final = _Request()
 _QUOTE: Final = ord('"')
@@ -169,7 +170,7 @@ def itemise(
         # The metrics repeat an input count from which the cached part was already taken out.
         metrics.input_tokens = None
     usage.absorb(metrics)
-    tier = found.service_tier or _tier(request.service_tier_camel, request.service_tier)
+    tier = found.service_tier or usage.service_tier
     if usage.is_empty() and not found.units and not tier and not found.intervened:
         return None
     counts = _counts(envelope, usage, found)
@@ -216,7 +217,7 @@ def _read_part(found: _Found, part: _Part) -> None:
         _read_meta(found, part.meta)
     _read_flat_counts(found.usage, part)
     if part.service_tier or part.service_tier_camel:
-        tier = _tier(part.service_tier_camel, part.service_tier)
+        tier = read_tier(part.service_tier_camel, part.service_tier)
         found.service_tier = tier or found.service_tier
     _read_units(found, part)
 
@@ -260,7 +261,7 @@ def _read_inner(found: _Found, raw: msgspec.Raw) -> Usage:
     if inner.trace:
         body_units.add_guardrail_units(found.units, inner.trace)
     if inner.service_tier or inner.service_tier_camel:
-        tier = _tier(inner.service_tier_camel, inner.service_tier)
+        tier = read_tier(inner.service_tier_camel, inner.service_tier)
         found.service_tier = tier or found.service_tier
     return read_usage(inner.usage)
 
@@ -296,22 +297,12 @@ def _sum(known: int | None, more: int | None) -> int | None:
     return known if more is None else (known or 0) + more
 
 
-def _tier(*places: msgspec.Raw) -> str:
-    """The service tier from the first place that names one: a text or `{"type": ...}`."""
-    for place in places:
-        value = attempt(_decode_tier, place)
-        tier = fields.service_tier(value.type if isinstance(value, _Tier) else value)
-        if tier:
-            return tier
-    return ""
-
-
 def _finish_units(found: _Found, envelope: Envelope, request: _Request) -> None:
     """Add the units that take envelope, request and response together."""
     units = found.units
     if found.search_units is not None:
         units[body_units.SEARCH_UNITS] = found.search_units
-    elif "rerank" in envelope.model_id.lower() and (request.documents or found.results is not None):
+    elif "rerank" in envelope.model_id.lower() and _reranked(found, envelope, request):
         documents = body_units.count_items(request.documents)
         units[body_units.SEARCH_UNITS] = body_units.search_units(documents or found.results)
     if envelope.video_duration_seconds:
@@ -322,21 +313,31 @@ def _finish_units(found: _Found, envelope: Envelope, request: _Request) -> None:
         units[unit] = min(count, QUANTITY_MAX)
 
 
+def _reranked(found: _Found, envelope: Envelope, request: _Request) -> bool:
+    """Whether a query was served: by its results, else by a request that did not fail."""
+    if envelope.failed:
+        return bool(found.results)
+    return bool(request.documents) or found.results is not None
+
+
 def _counts(envelope: Envelope, usage: Usage, found: _Found) -> Counts:
     input_tokens = envelope.input_tokens
     output_tokens = envelope.output_tokens
     cache_read = envelope.cache_read_tokens
     cache_write = envelope.cache_write_tokens
-    included = usage.inclusive_input_tokens is not None and input_tokens == (
-        usage.inclusive_input_tokens
-    )
+    inclusive = usage.inclusive_input_tokens
+    if inclusive is not None and input_tokens == inclusive:
+        # The body proves that the envelope's input includes the cached tokens: adding them
+        # would count them twice, so they are taken out of it. Its own cache count stands.
+        if cache_read is None:
+            cache_read = min(usage.cache_read_tokens or 0, inclusive)
+            input_tokens = inclusive - cache_read
+    elif cache_read is None:
+        cache_read = usage.cache_read_tokens
     if input_tokens is None:
         input_tokens = usage.input_tokens
     if output_tokens is None:
         output_tokens = usage.output_tokens
-    if cache_read is None and not included:
-        # If the envelope's input already includes the cached tokens, adding them counts twice.
-        cache_read = usage.cache_read_tokens
     if cache_write is None:
         cache_write = usage.cache_write_tokens
     if found.intervened and input_tokens is None and output_tokens is None:

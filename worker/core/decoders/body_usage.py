@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from worker.core.decoders import fields
 from worker.core.decoders.fields import Quantity
 from worker.core.evidence import QUANTITY_MAX
 
@@ -30,6 +31,7 @@ class Usage(msgspec.Struct, gc=False):
         cache_write_5m_tokens: Written with five minutes to live.
         cache_write_1h_tokens: Written with one hour to live.
         inclusive_input_tokens: Input as the block gave it, where that includes cached tokens.
+        service_tier: As the catalogue names it; empty if the block does not tell.
     """
 
     input_tokens: int | None = None
@@ -39,6 +41,7 @@ class Usage(msgspec.Struct, gc=False):
     cache_write_5m_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     inclusive_input_tokens: int | None = None
+    service_tier: str = ""
 
     def absorb(self, later: "Usage") -> None:
         """Take over what a later part of the same stream says.
@@ -58,6 +61,7 @@ class Usage(msgspec.Struct, gc=False):
             self.cache_write_5m_tokens = later.cache_write_5m_tokens
             self.cache_write_1h_tokens = later.cache_write_1h_tokens
         self.inclusive_input_tokens = later.inclusive_input_tokens or self.inclusive_input_tokens
+        self.service_tier = later.service_tier or self.service_tier
 
     def is_empty(self) -> bool:
         """Whether nothing at all is known."""
@@ -109,6 +113,7 @@ class _Block(msgspec.Struct, gc=False):
     prompt_tokens_details: _Included | None = None
     input_tokens_details: _Included | None = None
     billed_units: BilledUnits | None = None
+    service_tier: msgspec.Raw = ABSENT
     input: Quantity | None = msgspec.field(name="inputTokens", default=None)
     output: Quantity | None = msgspec.field(name="outputTokens", default=None)
     cache_read: Quantity | None = msgspec.field(name="cacheReadInputTokens", default=None)
@@ -120,6 +125,10 @@ class _Block(msgspec.Struct, gc=False):
     cache_details: list[_CacheDetail | None] | None = msgspec.field(
         name="cacheDetails", default=None
     )
+
+
+class _Tier(msgspec.Struct, gc=False):
+    type: str | None = None
 
 
 class _Metrics(msgspec.Struct, gc=False, rename="camel"):
@@ -138,6 +147,7 @@ class _TitanResult(msgspec.Struct, gc=False, rename="camel"):
 _decode_block: Final = msgspec.json.Decoder(_Block).decode
 _decode_metrics: Final = msgspec.json.Decoder(_Metrics).decode
 _decode_titan: Final = msgspec.json.Decoder(list[_TitanResult]).decode
+_decode_tier: Final = msgspec.json.Decoder(str | _Tier | None).decode
 _decode_quantity: Final = msgspec.json.Decoder(Quantity | None).decode
 
 
@@ -166,8 +176,22 @@ def read_usage(raw: msgspec.Raw) -> Usage:
     if block is None:
         return Usage()
     if block.input is not None or block.output is not None:
-        return _from_converse(block)
-    return _from_native(block)
+        usage = _from_converse(block)
+    else:
+        usage = _from_native(block)
+    if block.service_tier:
+        usage.service_tier = read_tier(block.service_tier)
+    return usage
+
+
+def read_tier(*places: msgspec.Raw) -> str:
+    """The service tier from the first place that names one: a text or `{"type": ...}`."""
+    for place in places:
+        value = attempt(_decode_tier, place)
+        tier = fields.service_tier(value.type if isinstance(value, _Tier) else value)
+        if tier:
+            return tier
+    return ""
 
 
 def read_metrics(raw: msgspec.Raw) -> Usage:

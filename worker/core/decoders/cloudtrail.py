@@ -7,12 +7,11 @@ and the model, and of calls that do not stream perhaps the tokens. The *completi
 Neither has cache counts, so both rank below an invocation log.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.core.decoders import fields
-from worker.core.decoders.body_usage import attempt
 from worker.core.decoders.fields import FieldError, Instant
 from worker.core.evidence import (
     NO_COUNTS,
@@ -149,7 +148,6 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 _decode_header: Final = msgspec.json.Decoder(_Header).decode
-_decode_metadata: Final = msgspec.json.Decoder(dict[str, str | None] | None).decode
 _decode_event: Final = msgspec.json.Decoder(_Event).decode
 _decode_entries_object: Final = msgspec.json.Decoder(_Additional).decode
 _decode_entries_list: Final = msgspec.json.Decoder(list[_Entry | None]).decode
@@ -159,6 +157,17 @@ _NO_ADDITIONAL: Final = _Additional()
 _NO_SESSION: Final = _Session()
 _NO_RESPONSE: Final = _Response()
 _NO_ISSUER: Final = _Issuer()
+
+
+class _Caller(NamedTuple):
+    """Who called, as far as only CloudTrail knows: ranked as one, see `Facts`."""
+
+    identity_type: str
+    principal_id: str
+    issuer_arn: str
+    source_identity: str
+    on_behalf_of: str
+    invoked_by: str
 
 
 class CloudTrailDecoder:
@@ -183,11 +192,11 @@ class CloudTrailDecoder:
         try:
             header = _decode_header(raw)
             if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_JOB:
-                return self._observe_job(header, _decode_event(raw))
+                return self._observe_job(header, _decode_event(raw), raw)
             reason = _no_call_reason(header)
             if reason:
                 return Ignored(reason)
-            return self._observe(header, _decode_event(raw))
+            return self._observe(header, _decode_event(raw), raw)
         except FieldError as error:
             return fields.malformed(raw, error.path, error.expected, error.found)
         except msgspec.ValidationError as error:
@@ -199,9 +208,9 @@ class CloudTrailDecoder:
             found = fields.shorten(str(error), fields.NAME_LENGTH_MAX)
             return fields.malformed(raw, "$", "a CloudTrail event in JSON", found)
 
-    def _observe(self, header: _Header, event: _Event) -> Observation:
+    def _observe(self, header: _Header, event: _Event, raw: bytes | msgspec.Raw) -> Observation:
         event_time = event.event_time or fields.no_time("$.eventTime")
-        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime")
+        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime", raw)
         account = fields.checked_account(event.account, "$.recipientAccountId")
         completion = _is_completion(header, event)
         if completion:
@@ -238,12 +247,14 @@ class CloudTrailDecoder:
         )
         return Observation(call_key("aws", account, request_id), evidence)
 
-    def _observe_job(self, header: _Header, event: _Event) -> Observation | Ignored:
+    def _observe_job(
+        self, header: _Header, event: _Event, raw: bytes | msgspec.Raw
+    ) -> Observation | Ignored:
         """Return who created a batch inference job, of which model. Its counts come later."""
         if event.error_code:
             return Ignored(f"{CREATE_JOB} that failed: {fields.cut(event.error_code)}")
         event_time = event.event_time or fields.no_time("$.eventTime")
-        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime")
+        occurred_at_ms = fields.epoch_ms(event_time, "$.eventTime", raw)
         answer = event.response or _NO_RESPONSE
         arn = parse_job_arn(answer.job_arn or "")
         if arn is None:
@@ -259,7 +270,15 @@ class CloudTrailDecoder:
             service_tier_rank=described,
             credential=BEARER if bearer else "",
         )
-        evidence = Evidence(facts, occurred_at_ms, described, int(EvidenceRank.SIGHTING))
+        caller, session = split_session(facts.identity_arn)
+        evidence = Evidence(
+            self._interned(msgspec.structs.replace(facts, identity_arn=caller)),
+            occurred_at_ms,
+            described,
+            int(EvidenceRank.SIGHTING),
+            session=session,
+            session_rank=described if session else 0,
+        )
         return Observation(job_key(arn.job_id), evidence)
 
     def _interned(self, facts: Facts) -> Facts:
@@ -373,10 +392,10 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
     identity_arn = fields.checked_name(
         identity.arn, fields.IDENTITY_LENGTH_MAX, "$.userIdentity.arn"
     )
-    session = identity.session_context or _NO_SESSION
     error_code = fields.cut(event.error_code)
     tier = fields.service_tier(request.service_tier)
-    metadata = fields.bounded_metadata(attempt(_decode_metadata, request.metadata))
+    metadata = fields.read_metadata(request.metadata)
+    caller = _caller(identity)
     return Facts(
         account=account,
         region=region,
@@ -393,6 +412,19 @@ def _facts_of(header: _Header, event: _Event, account: str, described: int) -> F
         error_code_rank=described if error_code else 0,
         metadata=metadata,
         metadata_rank=described if metadata else 0,
+        identity_type=caller.identity_type,
+        principal_id=caller.principal_id,
+        issuer_arn=caller.issuer_arn,
+        source_identity=caller.source_identity,
+        on_behalf_of=caller.on_behalf_of,
+        invoked_by=caller.invoked_by,
+        caller_rank=described if any(caller) else 0,
+    )
+
+
+def _caller(identity: _Identity) -> _Caller:
+    session = identity.session_context or _NO_SESSION
+    return _Caller(
         identity_type=fields.cut(identity.type),
         principal_id=_principal_id(identity),
         issuer_arn=_issuer_arn(identity, session.session_issuer or _NO_ISSUER),

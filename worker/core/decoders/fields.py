@@ -34,17 +34,33 @@ OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
 DEPTH_MAX: Final = 64
 """Nesting that is kept of JSON which is nested too deeply to be parsed."""
 NOTHING: Final = "nothing"
+TIME_EXPECTED: Final = "an RFC 3339 time with an offset"
+MS_PER_MINUTE: Final = 60_000
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MESSAGE: Final = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
 _GOT: Final = re.compile(r"Expected (?P<expected>.*), got (?P<found>.*)", re.DOTALL)
 _BRACKET_OR_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_CARRYING: Final = re.compile(r"\.9{6}", re.ASCII)
 _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=QUANTITY_MAX)]
 """A count as a record may carry it; msgspec refuses others."""
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with an offset; msgspec refuses times without one."""
+
+
+class _Times(msgspec.Struct, gc=False):
+    """The time of a record as it was written: of an invocation log, or of a CloudTrail event."""
+
+    timestamp: str | None = None
+    event_time: str | None = msgspec.field(name="eventTime", default=None)
+
+
+_decode_times: Final = msgspec.json.Decoder(_Times).decode
+_decode_metadata: Final = msgspec.json.Decoder(dict[str, str | None] | None).decode
+_decode_pairs: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
 
 
 class FieldError(Exception):
@@ -88,6 +104,8 @@ def field_error(raw: bytes | msgspec.Raw, message: str, prefix: str = "$") -> Fi
     path = (match["path"] if match else None) or "$"
     got = _GOT.fullmatch(what)
     expected = (got["expected"] if got else what.removeprefix("Expected ")).replace("`", "")
+    if expected.startswith(("datetime", "Invalid RFC3339")):
+        expected = TIME_EXPECTED
     value = _value_at(raw, path)
     kind = got["found"].replace("`", "") if got else ""
     found = f"{kind} {value}".strip() or "another value"
@@ -129,11 +147,19 @@ def shorten(text: str, length_max: int) -> str:
 
 def no_time(path: str) -> NoReturn:
     """Refuse a record without a time."""
-    raise FieldError(path, "an RFC 3339 time with an offset", NOTHING)
+    raise FieldError(path, TIME_EXPECTED, NOTHING)
 
 
-def epoch_ms(instant: datetime, path: str) -> int:
+def epoch_ms(instant: datetime, path: str, raw: bytes | msgspec.Raw) -> int:
     """Return an aware time as epoch milliseconds, exactly; refuse times beyond belief.
+
+    A time with more than six decimals was rounded when it was decoded. Where that carried it
+    into the next minute, hence perhaps into another day, month or price, it is taken back.
+
+    Args:
+        instant: The time as decoded.
+        path: Where it stands.
+        raw: The record, for the time as it was written.
 
     Raises:
         FieldError: The time lies outside 2023 to 2099.
@@ -141,6 +167,10 @@ def epoch_ms(instant: datetime, path: str) -> int:
     # Integer parts of the difference: a float timestamp could round to another millisecond.
     since = instant - EPOCH
     time_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    if time_ms % MS_PER_MINUTE == 0:
+        times = _decode_times(raw)
+        # Decimals of all nines within a time that reads as a whole minute: only by a carry.
+        time_ms -= _CARRYING.search(times.timestamp or times.event_time or "") is not None
     if OCCURRED_AT_MS_MIN <= time_ms < OCCURRED_AT_MS_MAX:
         return time_ms
     raise FieldError(path, "a time from 2023 to 2099", quote(instant.isoformat()))
@@ -184,6 +214,34 @@ def required_name(value: str | None, length_max: int, path: str, what: str) -> s
 def cut(value: str | None, length_max: int = NAME_LENGTH_MAX) -> str:
     """Return an optional informing text, cut to a length; empty if absent."""
     return value[:length_max] if value else ""
+
+
+def read_metadata(raw: msgspec.Raw) -> tuple[tuple[str, str], ...]:
+    """Return an undecoded object of caller-supplied metadata, see `bounded_metadata`.
+
+    Metadata informs and never keeps a call from being counted: pairs whose value is no text are
+    left out, and what is no object has no pairs.
+    """
+    if not raw:
+        return ()
+    try:
+        return bounded_metadata(_decode_metadata(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bounded_metadata(_texts_of(raw))
+
+
+def _texts_of(raw: msgspec.Raw) -> dict[str, str | None]:
+    texts: dict[str, str | None] = {}
+    try:
+        pairs = _decode_pairs(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return texts
+    for key, value in pairs.items():
+        try:
+            texts[key] = _decode_text(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return texts
 
 
 def bounded_metadata(pairs: Mapping[str, str | None] | None) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from worker.core.decoders import fields
 from worker.core.decoders.bodies import Envelope, itemise
 from worker.core.decoders.fields import (
     EPOCH,
+    MS_PER_MINUTE,
     OCCURRED_AT_MS_MAX,
     OCCURRED_AT_MS_MIN,
     FieldError,
@@ -81,7 +82,7 @@ class _Record(msgspec.Struct, gc=False, rename="camel"):
     operation: str | None = None
     model_id: str | None = None
     identity: _Identity | None = None
-    request_metadata: dict[str, str | None] | None = None
+    request_metadata: msgspec.Raw = _NO_BODY
     error_code: str | None = None
     input: _Input | None = None
     output: _Output | None = None
@@ -177,8 +178,10 @@ class InvocationLogDecoder:
             timestamp = record.timestamp or fields.no_time("$.timestamp")
             since = timestamp - EPOCH
             time_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
-            if not OCCURRED_AT_MS_MIN <= time_ms < OCCURRED_AT_MS_MAX:
-                fields.epoch_ms(timestamp, "$.timestamp")
+            if not time_ms % MS_PER_MINUTE or not (
+                OCCURRED_AT_MS_MIN <= time_ms < OCCURRED_AT_MS_MAX
+            ):
+                time_ms = fields.epoch_ms(timestamp, "$.timestamp", raw)
         except FieldError as error:
             return fields.malformed(raw, error.path, error.expected, error.found)
         described = facts.model_id_rank
@@ -211,7 +214,7 @@ class InvocationLogDecoder:
         service_tier: str,
         base_key: _FactsKey,
     ) -> Facts:
-        metadata = fields.bounded_metadata(record.request_metadata)
+        metadata = fields.read_metadata(record.request_metadata)
         facts_key = (*base_key, service_tier, record.error_code, metadata)
         known = self._facts_detailed.get(facts_key)
         if known is None:
@@ -231,7 +234,7 @@ def _resembles_log(record: _Record) -> bool:
 
 
 def _count(record: _Record) -> tuple[int, Counts, str]:
-    """Return the evidence rank, the counts, and the service tier if a body names one."""
+    """Return the evidence rank, the counts, and the service tier if the output body names one."""
     source = record.input or _NOTHING_IN
     result = record.output or _NOTHING_OUT
     input_tokens = source.input_token_count
@@ -256,6 +259,7 @@ def _count(record: _Record) -> tuple[int, Counts, str]:
             image_width=result.output_image_width,
             image_height=result.output_image_height,
             video_duration_seconds=result.output_video_duration_seconds,
+            failed=bool(record.error_code),
         )
         itemised = itemise(envelope, source.input_body_json, result.output_body_json)
         if itemised is not None:

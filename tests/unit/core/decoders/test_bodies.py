@@ -133,8 +133,11 @@ def test_cached_tokens_come_out_of_an_inclusive_count_once() -> None:
     assert counts(body) == Counts(60, 5, 40)
     # An envelope that agrees after the subtraction gets the cached part.
     assert counts(body, input_tokens=60) == Counts(60, 5, 40)
-    # One that includes the cached part must not be charged for it twice.
-    assert counts(body, input_tokens=100) == Counts(100, 5, 0)
+    # One that includes the cached part is not charged for it twice, nor in full.
+    assert counts(body, input_tokens=100) == Counts(60, 5, 40)
+    # Unless it counts the cached part itself: then the envelope stands.
+    assert counts(body, input_tokens=100, cache_read_tokens=0) == Counts(100, 5, 0)
+    assert counts(body, input_tokens=100, cache_read_tokens=7) == Counts(100, 5, 7)
     # So must not metrics that repeat the inclusive count.
     metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 100, "outputTokenCount": 5}}
     assert counts([body, metrics]) == Counts(60, 5, 40)
@@ -166,11 +169,26 @@ def test_more_cached_than_there_was_is_not_subtracted() -> None:
 def test_service_tiers_have_the_names_of_the_catalogue(value: Any, expected: str) -> None:
     assert tier({"serviceTier": value}) == expected
     assert tier({"service_tier": value}) == expected
-    assert tier(None, {"serviceTier": value}) == expected
+    assert tier({"usage": {"service_tier": value}}) == expected
 
 
-def test_the_tier_that_served_outranks_the_tier_that_was_asked_for() -> None:
-    assert tier({"service_tier": "default"}, {"service_tier": "priority"}) == "standard"
+@pytest.mark.parametrize("name", ["reserved", "flex", "priority", "standard", "Turbo"])
+@pytest.mark.parametrize("response", [None, {}, {"content": []}, {"serviceTier": None}])
+def test_a_tier_that_only_the_request_names_is_ignored(name: str, response: Any) -> None:
+    for value in (name, {"type": name}):
+        assert tier(response, {"service_tier": value}) == "nothing"
+        assert tier(response, {"serviceTier": value}) == "nothing"
+    assert tier({"service_tier": "default"}, {"service_tier": name}) == "standard"
+
+
+def test_the_tier_of_a_claude_stream_stands_in_the_usage_of_its_first_message() -> None:
+    started = {"usage": {"input_tokens": 9, "output_tokens": 1, "service_tier": "priority"}}
+    stream = [
+        {"type": "message_start", "message": started},
+        {"type": "message_delta", "usage": {"output_tokens": 900}},
+    ]
+    found = itemise(envelope(), ABSENT, raw(stream))
+    assert found == Itemised(Counts(9, 900), service_tier="priority")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +198,23 @@ def test_a_search_unit_covers_a_hundred_documents(documents: int, units: int) ->
     request = {"query": "q", "documents": [{"text": "d"}] * documents}
     found = counts({"results": []}, request, model_id="cohere.rerank-v3-5:0")
     assert found.units == (("search_units", units),)
+
+
+@pytest.mark.parametrize("response", [None, {}, {"message": "too many"}, {"results": []}])
+def test_a_failed_search_is_no_search(response: Any) -> None:
+    failed = envelope(model_id="cohere.rerank-v3-5:0", failed=True)
+    assert itemise(failed, raw({"documents": ["d"] * 101}), raw(response)) is None
+
+
+def test_a_search_that_has_results_is_one_whatever_error_followed() -> None:
+    request = {"documents": ["d"] * 101}
+    found = counts({"results": [{}]}, request, model_id="cohere.rerank-v3-5:0", failed=True)
+    assert found.units == (("search_units", 2),)
+
+
+def test_a_search_whose_response_was_not_delivered_is_sized_by_its_request() -> None:
+    found = counts(None, {"documents": ["d"] * 101}, model_id="cohere.rerank-v3-5:0")
+    assert found.units == (("search_units", 2),)
 
 
 def test_billed_search_units_outrank_counting() -> None:

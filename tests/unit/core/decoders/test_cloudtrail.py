@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.attribution import attribute
 from worker.core.decoders import cloudtrail
 from worker.core.decoders.cloudtrail import CloudTrailDecoder
 from worker.core.decoders.invocation_log import InvocationLogDecoder
 from worker.core.evidence import Counts, EvidenceRank, Observation, merge
+from worker.core.registry import EMPTY_REGISTRY
 from worker.core.results import Ignored, Malformed
 
 ROLE = "arn:aws:iam::444455556666:role/teams/support-desk"
@@ -100,6 +102,23 @@ def test_a_completion_without_tokens_is_a_sighting(entries: Any) -> None:
     assert observation.evidence.counts == Counts()
 
 
+def test_a_time_of_many_decimals_is_not_rounded_into_the_next_month() -> None:
+    found = observe(event(eventTime="2026-10-31T23:59:59.9999999Z")).evidence.occurred_at_ms
+    assert found == observe(event(eventTime="2026-11-01T00:00:00Z")).evidence.occurred_at_ms - 1
+
+
+def test_metadata_that_is_no_text_is_left_out() -> None:
+    request = {"model": "openai.gpt-oss-120b", "metadata": {"team": "orchard", "retry": 3}}
+    found = observe(
+        event(
+            eventSource="bedrock-mantle.amazonaws.com",
+            eventName="CreateInference",
+            requestParameters=request,
+        )
+    )
+    assert found.evidence.facts.metadata == (("team", "orchard"),)
+
+
 def test_call_completion_and_log_are_one_call() -> None:
     call = observe(event(additionalEventData=None))
     done = observe(completion({"inputTokens": 11, "outputTokens": 22}))
@@ -132,6 +151,33 @@ def test_call_completion_and_log_are_one_call() -> None:
     assert everything.occurred_at_ms == log.evidence.occurred_at_ms
     assert everything.facts.principal_id == "AROAORCHARDEXAMPLE02"
     assert everything.facts.issuer_arn == ROLE
+
+
+@pytest.mark.parametrize(
+    "identity, payer",
+    [
+        ({"type": "IdentityCenterUser", "onBehalfOf": {"userId": "a1b2-c3"}},
+         "federated/444455556666/IdentityCenterUser%3Aa1b2-c3"),
+        ({"type": "AssumedRole", "principalId": "AROAX:s", "arn": SESSION},
+         "role/444455556666/support-desk"),
+        ({"type": "AWSService", "invokedBy": "athena.amazonaws.com"},
+         "service/athena.amazonaws.com"),
+    ],
+)  # fmt: skip
+def test_the_service_that_reports_the_end_of_a_stream_is_not_the_caller(
+    identity: dict[str, Any], payer: str
+) -> None:
+    reporter = {"accountId": "444455556666", "invokedBy": BEDROCK}
+    call = observe(event(userIdentity=identity, additionalEventData=None)).evidence
+    done = observe(completion({"inputTokens": 1}, userIdentity=reporter)).evidence
+    assert done.facts.caller_rank < call.facts.caller_rank
+    for both in (merge(call, done), merge(done, call)):
+        assert attribute(both.facts, 0, EMPTY_REGISTRY).principal == payer
+
+
+def test_an_event_that_describes_no_caller_has_no_rank_for_one() -> None:
+    facts = observe(event(userIdentity={"accountId": "444455556666"})).evidence.facts
+    assert facts.caller_rank == 0
 
 
 @pytest.mark.parametrize(
