@@ -18,15 +18,15 @@ TODAY = parse_instant("2026-11-22")
 HEADER = ",".join(RATE_COLUMNS) + "\n"
 
 PACKAGED = """model,routing,region,tier,unit,above_input_tokens,usd,confidence,sources
-m,regional,*,standard,input_tokens,0,3,confirmed,A; B
-m,regional,*,standard,output_tokens,0,15,single-source,A
-m,*,*,standard,cache_read_tokens,0,0.3,single-source,A
-m,regional,*,standard,cache_write_5m_tokens,0,0,single-source,AWS Price List (2026-11)
-m,regional,eu-*,standard,input_tokens,0,4,single-source,A
+acme.m,regional,*,standard,input_tokens,0,3,confirmed,A; B
+acme.m,regional,*,standard,output_tokens,0,15,single-source,A
+acme.m,*,*,standard,cache_read_tokens,0,0.3,single-source,A
+acme.m,regional,*,standard,cache_write_5m_tokens,0,0,single-source,AWS Price List (2026-11)
+acme.m,regional,eu-*,standard,input_tokens,0,4,single-source,A
 """
 LONG = """model,region,unit,above_input_tokens,usd,confidence,sources
-m,*,input_tokens,0,3,confirmed,A; B
-m,*,input_tokens,200000,6,single-source,A
+acme.m,*,input_tokens,0,3,confirmed,A; B
+acme.m,*,input_tokens,200000,6,single-source,A
 """
 
 
@@ -34,7 +34,7 @@ def catalogue(packaged: str = PACKAGED, own: str = "") -> Catalogue:
     rows = parse_rates(packaged, "packaged.csv")
     if own:
         rows += parse_rates(own, "own.csv", override=True)
-    return Catalogue(rows, [ModelEntry("m", "text", "", ())], [])
+    return Catalogue(rows, [ModelEntry("acme.m", "text", "", ())], [])
 
 
 def quote(
@@ -47,7 +47,7 @@ def quote(
     **other: str,
 ) -> Quote:
     return Quote(
-        model=other.get("model", "m"),
+        model=other.get("model", "acme.m"),
         routing=other.get("routing", "regional"),
         region=region,
         tier=other.get("tier", "standard"),
@@ -79,7 +79,7 @@ def test_a_price_that_is_as_it_is_changes_nothing() -> None:
 
 def test_a_changed_price_is_a_new_row_from_the_date_of_its_offer() -> None:
     assert updated([quote("input_tokens", "2.5")]) == HEADER + (
-        "m,regional,us-east-1,standard,input_tokens,0,2.5,1000000,2026-06-01,,"
+        "acme.m,regional,us-east-1,standard,input_tokens,0,2.5,1000000,2026-06-01,,"
         "single-source,AWS Price List (SKU S1),\n"
     )
 
@@ -89,13 +89,13 @@ def test_both_sides_of_the_date_have_their_price() -> None:
     prices = catalogue(own=text)
     charged = []
     for time in ("2026-05-31T23:59:59.999Z", "2026-06-01"):
-        card = prices.card("m", "regional", "us-east-1", "standard", parse_instant(time))
+        card = prices.card("acme.m", "regional", "us-east-1", "standard", parse_instant(time))
         assert card is not None
         # 1,000,000 input tokens, at $3 and then $2.5 a million
         charged.append(format_pico_usd(charge(card, Counts(10**6, 0)).cost_pico_usd))
     assert charged == ["3", "2.5"]
     # Another Region keeps the general rate.
-    card = prices.card("m", "regional", "us-west-2", "standard", NOW)
+    card = prices.card("acme.m", "regional", "us-west-2", "standard", NOW)
     assert card is not None
     assert format_pico_usd(charge(card, Counts(10**6, 0)).cost_pico_usd) == "3"
 
@@ -119,9 +119,9 @@ def test_a_rate_that_the_catalogue_lacks_is_added_since_its_offer() -> None:
 def test_a_price_that_rested_on_one_table_is_confirmed() -> None:
     quotes = [quote("output_tokens", "15", skus="S1 S2 S3 S4"), quote("cache_read_tokens", "0.3")]
     assert updated(quotes) == HEADER + (
-        "m,regional,us-east-1,standard,cache_read_tokens,0,0.3,1000000,2026-06-01,,"
+        "acme.m,regional,us-east-1,standard,cache_read_tokens,0,0.3,1000000,2026-06-01,,"
         "confirmed,A; AWS Price List (SKU S1),\n"
-        "m,regional,us-east-1,standard,output_tokens,0,15,1000000,2026-06-01,,"
+        "acme.m,regional,us-east-1,standard,output_tokens,0,15,1000000,2026-06-01,,"
         'confirmed,"A; AWS Price List (SKU S1, S2, S3 and 1 more)",\n'
     )
 
@@ -135,13 +135,13 @@ def test_a_second_change_ends_the_row_of_the_first_and_touches_no_other_line() -
     assert after[1] == before[1].replace("2026-06-01,,", "2026-06-01,2026-09-01,")
     assert after[2:-1] == before[2:]
     assert after[-1] == (
-        "m,regional,us-east-1,standard,input_tokens,0,2,1000000,2026-09-01,,"
+        "acme.m,regional,us-east-1,standard,input_tokens,0,2,1000000,2026-09-01,,"
         "single-source,AWS Price List (SKU S2),"
     )
     prices = catalogue(own=second)
     rates = []
     for time in ("2026-05-31", "2026-06-01", "2026-08-31", "2026-09-01"):
-        card = prices.card("m", "regional", "us-east-1", "standard", parse_instant(time))
+        card = prices.card("acme.m", "regional", "us-east-1", "standard", parse_instant(time))
         assert card is not None
         rates.append(format_atto_usd(card.rates["input_tokens", 0].rate_atto * 10**6))
     assert rates == ["3", "2.5", "2.5", "2"]
@@ -154,7 +154,7 @@ def test_a_row_cannot_end_before_it_begins() -> None:
 
 
 def test_rows_of_the_operator_stay_and_are_named() -> None:
-    own = "model,unit,usd\nm,input_tokens,1\n"
+    own = "model,unit,usd\nacme.m,input_tokens,1\n"
     result = plan([quote("input_tokens", "2.5"), quote("output_tokens", "14")], own=own)
     assert [change.quote.unit for change in result.changes] == ["output_tokens"]
     (kept,) = result.kept
@@ -163,30 +163,30 @@ def test_rows_of_the_operator_stay_and_are_named() -> None:
 
 
 def test_a_file_with_fewer_columns_gets_those_that_new_rows_need() -> None:
-    own = "model,unit,usd,region\r\nother,input_tokens,1,eu-west-1\r\n# said so\r\n"
+    own = "model,unit,usd,region\r\nacme.other,input_tokens,1,eu-west-1\r\n# said so\r\n"
     text = updated([quote("input_tokens", "2.5")], own=own)
     lines = text.split("\r\n")
     assert lines[0] == (
         "model,unit,usd,region,routing,tier,above_input_tokens,per,effective_from,effective_to,"
         "confidence,sources,note"
     )
-    assert lines[1:3] == ["other,input_tokens,1,eu-west-1,,,,,,,,,", "# said so"]
+    assert lines[1:3] == ["acme.other,input_tokens,1,eu-west-1,,,,,,,,,", "# said so"]
     assert lines[3] == (
-        "m,input_tokens,2.5,us-east-1,regional,standard,0,1000000,2026-06-01,,"
+        "acme.m,input_tokens,2.5,us-east-1,regional,standard,0,1000000,2026-06-01,,"
         "single-source,AWS Price List (SKU S1),"
     )
     assert lines[4:] == [""]
 
 
 def test_a_new_row_ends_where_a_later_one_of_the_operator_begins() -> None:
-    own = HEADER + "m,regional,us-east-1,standard,input_tokens,0,1,,2027-01-01,,operator,mine,\n"
+    own = HEADER + "acme.m,regional,us-east-1,standard,input_tokens,0,1,,2027-01-01,,operator,mine,\n"
     (change,) = plan([quote("input_tokens", "2.5")], own=own).changes
     assert change.effective_to_ms == parse_instant("2027-01-01")
     catalogue(own=updated([quote("input_tokens", "2.5")], own=own))
 
 
 def test_a_new_row_begins_where_an_ended_one_of_the_operator_ends() -> None:
-    row = "m,regional,us-east-1,standard,input_tokens,0,1,,2026-01-01,2026-08-01,operator,mine,\n"
+    row = "acme.m,regional,us-east-1,standard,input_tokens,0,1,,2026-01-01,2026-08-01,operator,mine,\n"
     (change,) = plan([quote("input_tokens", "2.5")], own=HEADER + row).changes
     assert change.effective_from_ms == parse_instant("2026-08-01")
 
@@ -195,7 +195,7 @@ def test_base_and_long_context_rates_move_together() -> None:
     base, long = quote("input_tokens", "3"), quote("input_tokens", "6", above=200_000)
     text = updated([base, long], LONG)
     assert [line.split(",")[5:7] for line in text.splitlines()[1:]] == [["0", "3"], ["200000", "6"]]
-    card = catalogue(LONG, text).card("m", "regional", "us-east-1", "standard", NOW)
+    card = catalogue(LONG, text).card("acme.m", "regional", "us-east-1", "standard", NOW)
     assert card is not None
     assert not card.assumes
 
