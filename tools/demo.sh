@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
 
+# As a reader would type it who has set up nothing but the checkout.
+ledgerock=.venv/bin/ledgerock
 folder=build/demo
 ledger="sqlite:$folder/ledger.db"
 registry="$folder/registry.toml"
@@ -24,33 +26,35 @@ heading "Ten days of made-up logs: people, agents, every operation, copies, twin
 run python -m worker.traffic "$folder" --profile demo --seed 7
 
 heading "Replay them into an embedded ledger"
-run ledgerock replay "$folder/logs" --ledger "$ledger" --registry "$registry"
+run "$ledgerock" replay "$folder/logs" --ledger "$ledger" --registry "$registry"
 
 heading "Replay them again: nothing new, nothing charged"
-run ledgerock replay "$folder/logs" --ledger "$ledger" --registry "$registry"
+run "$ledgerock" replay "$folder/logs" --ledger "$ledger" --registry "$registry"
 
 heading "Who spent it"
-run ledgerock report --ledger "$ledger" --by principal
+run "$ledgerock" report --ledger "$ledger" --by principal
 
 heading "On which models; unpriced and unmetered calls are shown, not hidden"
-run ledgerock report --ledger "$ledger" --by model
+run "$ledgerock" report --ledger "$ledger" --by model
 
 heading "The same as a page to look at: open $folder/report.html"
 run ledgerock report --ledger "$ledger" --registry "$registry" --format html --output "$folder/report.html"
 
 heading "What could not be understood, and where it stood"
-run ledgerock quarantine list --ledger "$ledger"
+run "$ledgerock" quarantine list --ledger "$ledger"
 
 heading "Do the balances equal the sum of their entries?"
-run ledgerock verify --ledger "$ledger"
+run "$ledgerock" verify --ledger "$ledger"
 
 heading "Try next"
 cat <<EOF
-  ledgerock report --ledger $ledger --by team
-  ledgerock report --ledger $ledger --by day --format csv
-  ledgerock explain $folder/logs/deliveries/lambda-queue/*.json
-  ledgerock prices show us.anthropic.claude-sonnet-4-5-20250929-v1:0
-  ledgerock quarantine show --help
-  ledgerock rebook --ledger $ledger --registry $registry --dry-run
-  ledgerock replay /path/to/your/own/logs
+(The command is $ledgerock here; \`. .venv/bin/activate\` makes it plain ledgerock, as hints have it.)
+
+  $ledgerock report --ledger $ledger --by team
+  $ledgerock report --ledger $ledger --by day --format csv
+  $ledgerock explain $folder/logs/deliveries/lambda-queue/*.json
+  $ledgerock prices show us.anthropic.claude-sonnet-4-5-20250929-v1:0
+  $ledgerock quarantine show --help
+  $ledgerock rebook --ledger $ledger --registry $registry --dry-run
+  $ledgerock replay /path/to/your/own/logs
 EOF

@@ -50,7 +50,9 @@ class SpendTable:
         columns = [heading, "cost", "share"]
         columns += ["", "calls", "input", "output"] if self._roomy else ["calls"]
         columns += ["cached"] * self._cached + ["of these"] * self._flagged
-        self.table: Table = table(columns, right=("cost", "share", "calls", *TOKEN_COLUMNS))
+        self.table: Table = table(
+            columns, right=("cost", "share", "calls", *TOKEN_COLUMNS), key=heading
+        )
         for key, amounts in rows:
             self._add(key or NO_KEY, amounts)
 

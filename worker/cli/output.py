@@ -84,12 +84,13 @@ def _console(*, stderr: bool) -> Console:
     )
 
 
-def table(columns: Sequence[str], *, right: Sequence[str] = ()) -> Table:
+def table(columns: Sequence[str], *, right: Sequence[str] = (), key: str = "") -> Table:
     """Return an empty table: ruled on a terminal, plain elsewhere.
 
     Args:
         columns: Headings.
         right: Headings of the columns that are aligned right and never folded.
+        key: Heading of the column of `KeyCell`, which keeps the width that it asks for.
     """
     from rich import box
     from rich.table import Table
@@ -105,7 +106,7 @@ def table(columns: Sequence[str], *, right: Sequence[str] = ()) -> Table:
         if name in right:
             result.add_column(name, justify="right", no_wrap=True)
         else:
-            result.add_column(name, overflow="fold")
+            result.add_column(name, overflow="fold", no_wrap=name == key)
     return result
 
 
@@ -124,10 +125,13 @@ class KeyCell:
         self._text = printable(key)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Ask for the width of the key, and be content with less."""
+        """Ask for the width of the key; on a terminal, for two fifths of it at most."""
         from rich.measure import Measurement
 
-        return Measurement(min(len(self._text), KEY_WIDTH_MIN), len(self._text))
+        width = len(self._text)
+        if console.is_terminal:
+            width = min(width, max(console.width * 2 // 5, KEY_WIDTH_MIN))
+        return Measurement(width, width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """Show as much as there is room for."""
@@ -137,14 +141,14 @@ class KeyCell:
 
 
 def shorten(key: str, width: int) -> str:
-    """Return a key in at most `width` characters; its account goes first, then its middle."""
+    """Return a key in at most `width` characters; its account goes first, else its middle."""
     if len(key) <= width:
         return key
     mark = "…" if _speaks_unicode() else "~"
-    key = _ACCOUNT.sub(rf"{mark}\1", key, count=1)
-    if len(key) <= width:
-        return key
-    head = (width - 1) // 3
+    shorter = _ACCOUNT.sub(rf"{mark}\1", key, count=1)
+    if len(shorter) <= width:
+        return shorter
+    head = min(key.find("/") + 1, width // 2)
     return f"{key[:head]}{mark}{key[len(key) - (width - 1 - head) :]}"
 
 

@@ -180,7 +180,7 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
 
 
 def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
-    from worker.cli.figures import NO_KEY, show_cost, uncertain
+    from worker.cli.figures import NO_KEY, ROOMY_WIDTH, show_cost, uncertain
     from worker.cli.money import MoneyColumn
     from worker.cli.output import KeyCell, cells, console, count, table
 
@@ -190,19 +190,19 @@ def _print_changes(heading: str, changes: Mapping[str, Change]) -> None:
     money = MoneyColumn(
         amounts.cost_pico_usd for _, change in ordered for amounts in (change.before, change.after)
     )
-    right = ("calls before", "cost before", "calls after", "cost after")
-    columns = table((heading, *right, "still"), right=right)
-    for key, change in ordered:
-        columns.add_row(
-            KeyCell(key or NO_KEY),
-            *cells(
-                count(change.before.calls),
-                show_cost(change.before, money),
-                count(change.after.calls),
-                show_cost(change.after, money),
-                uncertain(change.after),
-            ),
-        )
     out = console()
+    roomy = out.width >= ROOMY_WIDTH
+    names = ("calls before", "cost before", "calls after", "cost after")
+    right = names if roomy else tuple(name.replace(" ", "\n") for name in names)
+    columns = table((heading, *right, "still")[: None if roomy else -1], right=right, key=heading)
+    for key, change in ordered:
+        values = [
+            count(change.before.calls),
+            show_cost(change.before, money),
+            count(change.after.calls),
+            show_cost(change.after, money),
+        ]
+        values += [uncertain(change.after)] * roomy
+        columns.add_row(KeyCell(key or NO_KEY), *cells(*values))
     out.print()
     out.print(columns)

@@ -97,7 +97,7 @@ def _print(settings: Settings, result: Verification) -> None:
         return
     number = quantity(len(result.differences), "balance differs", "balances differ")
     out.print(f"{settings.ledger} is not sound: {number} from the entries ({read})")
-    columns = table(("principal", "model", "day", "figure", "balance", "entries"))
+    columns = table(("principal", "model", "day", "figure", "balance", "entries"), key="principal")
     for difference in result.differences:
         leaf = difference.leaf
         for figure, balance, entries in _disagreements(difference):

@@ -129,3 +129,13 @@ def test_rebook_keeps_to_its_window(run: Run, booked: Path) -> None:
     # 5,000 tokens at USD 1 instead of 0.035 a million: 0.005 - 0.000175.
     changed = json.loads(run(*arguments, "--since", "2026-11"))
     assert (changed["rebooked"], changed["cost_usd"]) == (1, "0.004825")
+
+
+def test_rebook_cuts_no_figure_on_a_narrow_terminal(
+    run: Run, booked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (booked / "ours.csv").write_text("model,unit,usd\namazon.nova-micro-v1:0,input_tokens,1\n")
+    monkeypatch.setattr("worker.cli.output.WIDTH_UNKNOWN", 80)
+    text = run("rebook", "--prices", "ours.csv", "--dry-run")
+    row = next(line for line in text.splitlines() if line.startswith(BEN))
+    assert row.split()[1:] == ["1", "$0.000315", "1", "$0.005140"]

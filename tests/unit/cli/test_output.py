@@ -5,7 +5,7 @@ import pytest
 
 from worker.cli.figures import SpendTable
 from worker.cli.money import MoneyColumn, show_usd
-from worker.cli.output import bar, console, printable, share, short_count
+from worker.cli.output import bar, console, printable, share, short_count, shorten
 from worker.cli.progress import entries_progress, progress_line, replay_progress
 from worker.core.ledger import Amounts
 from worker.core.money import PICO_PER_USD
@@ -111,6 +111,42 @@ def test_narrow_terminals_get_fewer_columns(monkeypatch: pytest.MonkeyPatch) -> 
     }
     assert headings[80] == ["team", "cost", "share", "calls"]
     assert headings[200] == ["team", "cost", "share", "", "calls", "input", "output", "cached"]
+
+
+PERSON = "session/111122223333/AWSReservedSSO_DataScience_0123456789abcdef/alice%40example.com"
+
+
+def test_a_long_key_gives_up_its_account_first_and_then_its_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert shorten(PERSON, len(PERSON)) == PERSON
+    assert shorten(PERSON, len(PERSON) - 7) == PERSON.replace("11112222", "…")
+    assert shorten(PERSON, 32) == "session/…" + PERSON[-23:]
+    assert len(shorten(PERSON, 24)) == 24
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_key_takes_one_line_of_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    amounts = Amounts(calls=1_234, cost_pico_usd=12_345_678_901_234, estimated_calls=2)
+    out = console()
+    out.print(SpendTable("principal", [(PERSON, amounts)], amounts, out.width).table)
+    (row,) = [line for line in stream.getvalue().splitlines() if "alice" in line]
+    assert row.split()[0].startswith("session/…")
+    assert row.split()[0].endswith("alice%40example.com")
+    assert row.split()[1:4] == ["$12.345679", "100.0%", "1,234"]
+
+
+def test_a_key_is_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    amounts = Amounts(calls=1)
+    console().print(SpendTable("principal", [(PERSON, amounts)], amounts, 80).table)
+    assert PERSON in capsys.readouterr().out
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
