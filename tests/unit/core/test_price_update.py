@@ -179,15 +179,17 @@ def test_a_file_with_fewer_columns_gets_those_that_new_rows_need() -> None:
 
 
 def test_a_new_row_ends_where_a_later_one_of_the_operator_begins() -> None:
-    own = HEADER + "acme.m,regional,us-east-1,standard,input_tokens,0,1,,2027-01-01,,operator,mine,\n"
+    row = "acme.m,regional,us-east-1,standard,input_tokens,0,1,,2027-01-01,,operator,mine,"
+    own = f"{HEADER}{row}\n"
     (change,) = plan([quote("input_tokens", "2.5")], own=own).changes
     assert change.effective_to_ms == parse_instant("2027-01-01")
     catalogue(own=updated([quote("input_tokens", "2.5")], own=own))
 
 
 def test_a_new_row_begins_where_an_ended_one_of_the_operator_ends() -> None:
-    row = "acme.m,regional,us-east-1,standard,input_tokens,0,1,,2026-01-01,2026-08-01,operator,mine,\n"
-    (change,) = plan([quote("input_tokens", "2.5")], own=HEADER + row).changes
+    key = "acme.m,regional,us-east-1,standard,input_tokens,0"
+    own = f"{HEADER}{key},1,,2026-01-01,2026-08-01,operator,mine,\n"
+    (change,) = plan([quote("input_tokens", "2.5")], own=own).changes
     assert change.effective_from_ms == parse_instant("2026-08-01")
 
 
