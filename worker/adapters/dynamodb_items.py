@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
@@ -59,6 +60,7 @@ WIDE_LETTERS: Final = {
     "model": "m",
     "everything": "e",
 }
+NAMES_KEPT: Final = 20_000
 _ID_BYTES: Final = 8
 _ID_CHARACTERS: Final = 13
 
@@ -261,6 +263,7 @@ def wide_figures(amounts: Amounts) -> dict[str, int]:
     return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens}
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def wide_name(kind: str, scope: str) -> str:
     """Name a scope within a wide item; scopes are any text, attribute names are not."""
     return WIDE_LETTERS[kind] + _digest(scope)
@@ -286,6 +289,7 @@ def wide_sums(item: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def _text_id(leaf_id: int) -> str:
     return _characters(leaf_id.to_bytes(_ID_BYTES, "big", signed=True))
 

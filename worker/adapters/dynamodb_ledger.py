@@ -98,8 +98,8 @@ class DynamoLedger(DynamoBooks):
         again books the rest, and nothing twice.
         """
         await self._prepare()
-        await self._intern(batch.interned)
-        known = await self._bodies_of(list(batch.bodies)) if self._must_read() else {}
+        wanted = list(batch.bodies) if self._must_read() else []
+        _, known = await asyncio.gather(self._intern(batch.interned), self._bodies_of(wanted))
         outcome = Outcome(set(), set(), {})
         pending = {key: known.get(key) for key in batch.bodies}
         for _ in range(ROUNDS_MAX):
