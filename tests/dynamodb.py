@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -31,12 +32,12 @@ from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo, client_config
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-HOME: Final = ROOT / "build" / "dynamodb-local"
+BUILD: Final = ROOT / "build"
 NPM_PACKAGE: Final = "amplify-dynamodb-simulator@2.9.30"
 """Ships the jar of DynamoDB Local (version 2 of its own numbering, DynamoDB Local 1.25.1)."""
 LOCALSTACK_IMAGE: Final = "localstack/localstack:4.14.0"
 LOCALSTACK_PORT: Final = 4566
-START_SECONDS: Final = 60
+START_SECONDS: Final = 120
 IDLE_SECONDS: Final = 10
 HEAP: Final = "-Xmx1g"
 
@@ -70,16 +71,16 @@ def local_endpoint() -> str:
     problem = local_problem()
     if problem is not None:
         _impossible(f"DynamoDB Local: {problem}")
-    HOME.mkdir(parents=True, exist_ok=True)
-    _USERS.append(_locked(HOME / "users", fcntl.LOCK_SH))
-    with _locked(HOME / "start", fcntl.LOCK_EX):
-        running = _running()
-        if running is None:
-            _unpack()
-            _start()
-            running = _running()
-    assert running is not None
-    return running
+    return _shared("dynamodb-local")
+
+
+@cache
+def localstack_endpoint() -> str:
+    """Return the address of LocalStack, as `local_endpoint` does."""
+    problem = container_engine_problem()
+    if problem is not None:
+        _impossible(f"LocalStack: {problem}")
+    return _shared("localstack")
 
 
 def _impossible(problem: str) -> None:
@@ -88,25 +89,38 @@ def _impossible(problem: str) -> None:
     pytest.skip(problem)
 
 
+def _shared(kind: str) -> str:
+    """Return the address of the one server of its kind; starts it where it does not run."""
+    home = BUILD / kind
+    home.mkdir(parents=True, exist_ok=True)
+    _USERS.append(_locked(home / "users", fcntl.LOCK_SH))
+    with _locked(home / "start", fcntl.LOCK_EX):
+        running = _running(home)
+        if running is None:
+            if kind == "dynamodb-local":
+                _unpack(home)
+            running = _start(kind, home)
+    return running
+
+
 def _locked(path: Path, kind: int) -> IO[str]:
     handle = path.open("w", encoding="utf-8")
     fcntl.flock(handle, kind)
     return handle
 
 
-def _running() -> str | None:
-    """Return the endpoint of the server that runs, if one does."""
+def _running(home: Path) -> str | None:
+    """Return the address of the server that runs, if one does."""
     try:
-        port = json.loads((HOME / "server.json").read_text(encoding="utf-8"))["port"]
+        address = str(json.loads((home / "server.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    endpoint = f"http://127.0.0.1:{port}"
-    return endpoint if _answers(endpoint) else None
+    return address if _answers(address) else None
 
 
-def _answers(endpoint: str) -> bool:
+def _answers(address: str) -> bool:
     try:
-        urllib.request.urlopen(endpoint, timeout=5).close()
+        urllib.request.urlopen(address, timeout=5).close()
     except urllib.error.HTTPError:
         return True  # it wants a signed request: it is there
     except OSError:
@@ -114,85 +128,103 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
-def _unpack() -> None:
+def _unpack(home: Path) -> None:
     """Download and unpack the package, unless that was done."""
-    if (HOME / "package" / "emulator" / "DynamoDBLocal.jar").exists():
+    if (home / "package" / "emulator" / "DynamoDBLocal.jar").exists():
         return
-    made = HOME / f"unpacking-{os.getpid()}"
+    made = home / f"unpacking-{os.getpid()}"
     made.mkdir()
     pack = ["npm", "pack", "--silent", "--pack-destination", str(made), NPM_PACKAGE]
     subprocess.run(pack, check=True, cwd=made, stdout=subprocess.DEVNULL, timeout=180)
     [archive] = made.glob("*.tgz")
-    shutil.unpack_archive(archive, made, filter="data")
-    shutil.rmtree(HOME / "package", ignore_errors=True)
-    (made / "package").rename(HOME / "package")
+    with tarfile.open(archive) as packed:
+        packed.extractall(made, filter="data")
+    (made / "package").rename(home / "package")
     shutil.rmtree(made)
 
 
-def _start() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (HOME / "server.json").unlink(missing_ok=True)
-    arguments = [sys.executable, "-m", "tests.dynamodb", str(port)]
-    log = os.open(HOME / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def _start(kind: str, home: Path) -> str:
+    (home / "server.json").unlink(missing_ok=True)
+    log = os.open(home / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    # It outlives the tests a little: its coverage would be written too late.
+    environment = {name: text for name, text in os.environ.items() if "COV" not in name}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     # Not `Popen`: this process need not see the end of it.
     os.posix_spawn(
         sys.executable,
-        arguments,
-        {**os.environ, "PYTHONPATH": str(ROOT)},
-        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+        [sys.executable, "-m", "tests.dynamodb", kind],
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ],
         setsid=True,
     )
     os.close(log)
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(f"http://127.0.0.1:{port}"):
-        if time.monotonic() > deadline:
-            problem = (HOME / "server.log").read_text(encoding="utf-8", errors="replace")[-2_000:]
-            message = f"DynamoDB Local did not start within {START_SECONDS} s: {problem}"
-            raise RuntimeError(message)
+    while time.monotonic() < deadline:
+        address = _running(home)
+        if address is not None:
+            return address
         time.sleep(0.1)
-    (HOME / "server.json").write_text(json.dumps({"port": port}), encoding="utf-8")
+    problem = (home / "server.log").read_text(encoding="utf-8", errors="replace")[-2_000:]
+    message = f"{kind} did not start within {START_SECONDS} s: {problem}"
+    raise RuntimeError(message)
 
 
-def serve(port: int) -> None:
-    """Run DynamoDB Local until nobody has used it for a while."""
-    java = ["java", HEAP, "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"]
-    arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
-    server = subprocess.Popen([*java, *arguments], cwd=HOME / "package" / "emulator")
-    idle_since = time.monotonic()
-    while server.poll() is None:
-        time.sleep(1)
-        with (HOME / "users").open("w", encoding="utf-8") as users:
-            try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                idle_since = time.monotonic()
-                continue
-            if time.monotonic() - idle_since > IDLE_SECONDS:
-                # Ended while the lock is held: who comes next finds no server and starts one.
-                server.kill()
-                server.wait()
+# --- The process that watches over a server ---------------------------------------------------
 
 
-# --- LocalStack ------------------------------------------------------------------------------
+def serve(kind: str) -> None:
+    """Run a server until nobody has used it for a while."""
+    home = BUILD / kind
+    run = _dynamodb_local if kind == "dynamodb-local" else _localstack
+    with run(home) as address:
+        (home / "server.json").write_text(json.dumps(address), encoding="utf-8")
+        idle_since = time.monotonic()
+        while True:
+            time.sleep(1)
+            with (home / "users").open("w", encoding="utf-8") as users:
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    idle_since = time.monotonic()
+                    continue
+                if time.monotonic() - idle_since > IDLE_SECONDS:
+                    # While the lock is held: who comes next finds no server, and starts one.
+                    (home / "server.json").unlink(missing_ok=True)
+                    return
 
 
 @contextmanager
-def localstack() -> Iterator[str]:
-    """Run LocalStack with DynamoDB alone; yields its address. Skips or fails without an engine."""
-    problem = container_engine_problem()
-    if problem is not None:
-        _impossible(problem)
+def _dynamodb_local(home: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    java = ["java", HEAP, "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"]
+    arguments = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
+    server = subprocess.Popen([*java, *arguments], cwd=home / "package" / "emulator")
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def _localstack(_home: Path) -> Iterator[str]:
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
-    from testcontainers.core.waiting_utils import wait_for_logs  # noqa: PLC0415
 
     container = DockerContainer(LOCALSTACK_IMAGE).with_exposed_ports(LOCALSTACK_PORT)
     container.with_env("SERVICES", "dynamodb").with_env("DYNAMODB_IN_MEMORY", "1")
     with container:
-        wait_for_logs(container, "Ready\\.", timeout=START_SECONDS)
         host, port = container.get_container_host_ip(), container.get_exposed_port(LOCALSTACK_PORT)
-        yield f"http://{host}:{port}"
+        address = f"http://{host}:{port}"
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        yield address
 
 
 # --- Clients and ledgers ---------------------------------------------------------------------
@@ -228,10 +260,10 @@ def new_prefix() -> str:
     return f"t{uuid.uuid4().hex}"
 
 
-def environment(endpoint: str) -> dict[str, str]:
+def environment_of(endpoint: str) -> dict[str, str]:
     """Return the environment of a process that is to use an emulator."""
     return {**ENVIRONMENT, "AWS_ENDPOINT_URL_DYNAMODB": endpoint}
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(sys.argv[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dynamodb import ledger_at, local_endpoint
+from tests.dynamodb import ledger_at, local_endpoint, localstack_endpoint
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.ports import Ledger
@@ -37,6 +37,12 @@ async def aclosing_ledger(ledger: Ledger) -> AsyncIterator[Ledger]:
 
 
 @asynccontextmanager
+async def _localstack(_folder: Path) -> AsyncIterator[Ledger]:
+    async with ledger_at(localstack_endpoint()) as ledger:
+        yield ledger
+
+
+@asynccontextmanager
 async def _dynamodb(_folder: Path) -> AsyncIterator[Ledger]:
     async with ledger_at(local_endpoint()) as ledger:
         yield ledger
@@ -46,6 +52,7 @@ KINDS = [
     pytest.param(_memory, id="memory"),
     pytest.param(_sqlite, id="sqlite"),
     pytest.param(_dynamodb, id="dynamodb"),
+    pytest.param(_localstack, id="localstack", marks=pytest.mark.integration),
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.calls import documents
-from tests.dynamodb import environment, local_endpoint, new_prefix
+from tests.dynamodb import environment_of, local_endpoint, new_prefix
 from worker.bootstrap import open_ledger, open_pipeline
 from worker.core.decoders import Decoder
 from worker.pipeline import Delivery, Window
@@ -55,7 +55,7 @@ def _figures(done: ReplayFigures) -> tuple[object, ...]:
 def test_the_demo_reads_the_same_from_every_ledger(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment(local_endpoint()).items():
+    for name, value in environment_of(local_endpoint()).items():
         monkeypatch.setenv(name, value)
     assert "AWS_ENDPOINT_URL_DYNAMODB" in os.environ
     shared = _settings(demo, f"dynamodb:{new_prefix()}", tmp_path / "1")
