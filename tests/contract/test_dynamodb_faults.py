@@ -45,7 +45,7 @@ def _ledger(prefix: str, faulty: Any, **options: Any) -> DynamoLedger:
 async def test_a_fifth_of_requests_failing_changes_nothing(writers: int, prefetch: bool) -> None:
     """Each record comes twice, shuffled over concurrent writers with ledgers of their own."""
     seed = random.randrange(10**6)
-    calls, size = (2_000, 500) if writers == 4 else (600, 150)
+    calls, size = (1_000, 250) if writers == 4 else (600, 150)
     seen = observations(range(calls), seed)
     records = shuffled_twice(seen, seed)
     prefix = new_prefix()

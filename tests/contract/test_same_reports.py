@@ -16,7 +16,7 @@ from worker.settings import Settings
 from worker.traffic.profile import demo_profile
 from worker.traffic.traffic import Traffic
 
-CALLS = 300
+CALLS = 200
 MIDDAY_MS = 1_791_201_600_000 + 12 * 3_600_000
 """2026-10-05T12:00:00Z: in the middle of the demo's days."""
 
