@@ -47,9 +47,8 @@ def compare(
     basis_ids: set[int] = set()
     entries = 0
     for body in bodies:
-        leaf_id, amounts = decoder.amounts(body)
+        (facts_id, leaf_id, basis_id), amounts = decoder.names_and_amounts(body)
         by_leaf_id.setdefault(leaf_id, Amounts()).add(amounts)
-        facts_id, _, basis_id = decoder.names(body)
         facts_ids.add(facts_id)
         basis_ids.add(basis_id)
         entries += 1

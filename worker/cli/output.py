@@ -217,11 +217,6 @@ def quantity(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def document_rows(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return keyed figures as the JSON contract writes them."""
-    return [{"key": key, **figures} for key, figures in rows]
-
-
 def _speaks_unicode() -> bool:
     try:
         "█▏".encode(sys.stdout.encoding or "ascii")

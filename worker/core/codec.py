@@ -26,6 +26,7 @@ from worker.core.ledger import (
     Posting,
     Rated,
     Status,
+    amounts_of_counts,
 )
 from worker.core.memo import remember
 
@@ -237,8 +238,17 @@ class Bodies:
 
     def amounts(self, body: bytes) -> tuple[int, Amounts]:
         """Return the leaf id of a body and what its call adds there, without decoding the rest."""
+        (_, leaf_id, _), amounts = self.names_and_amounts(body)
+        return leaf_id, amounts
+
+    def names_and_amounts(self, body: bytes) -> tuple[tuple[int, int, int], Amounts]:
+        """Return the ids of the facts, leaf and basis of a body, and what its call adds."""
         try:
-            return _amounts_in(_decode_body(body))
+            fields = _decode_body(body)
+            counts = Counts(*fields[8:13])
+            status = _STATUS_BY_CODE[fields[16]]
+            amounts = amounts_of_counts(counts, int(fields[15]), status)
+            return (fields[1], fields[2], fields[3]), amounts
         except (msgspec.MsgspecError, IndexError, KeyError, TypeError, ValueError) as error:
             message = f"an entry's stored body cannot be read ({error})"
             raise LedgerCorruptError(message) from error
@@ -276,25 +286,6 @@ class Bodies:
             message = f"interned value {value_id} ({kind.decode()}) is missing from the ledger"
             raise LedgerCorruptError(message)
         return encoded[1:]
-
-
-def _amounts_in(fields: list[Any]) -> tuple[int, Amounts]:
-    status, cost = _STATUS_BY_CODE[fields[16]], int(fields[15])
-    estimated = status is Status.ESTIMATED
-    return fields[2], Amounts(
-        calls=1,
-        cost_pico_usd=cost,
-        input_tokens=fields[8] or 0,
-        output_tokens=fields[9] or 0,
-        cache_read_tokens=fields[10],
-        cache_write_5m_tokens=fields[11],
-        cache_write_1h_tokens=fields[12],
-        estimated_pico_usd=cost if estimated else 0,
-        estimated_calls=int(estimated),
-        unpriced_calls=int(status is Status.UNPRICED),
-        unmetered_calls=int(status is Status.UNMETERED),
-        failed_calls=int(status is Status.FAILED),
-    )
 
 
 INTERN_CACHE_MAX: Final = 30_000

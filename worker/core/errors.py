@@ -42,13 +42,3 @@ class UnreadableObjectError(LedgerockError):
 
 class LedgerCorruptError(LedgerockError):
     """The ledger's stored data contradicts itself. Nothing is written; a person must look."""
-
-
-class LimitExceededError(LedgerockError):
-    """Input larger than a stated bound (decompressed size, nesting, line length)."""
-
-    def __init__(self, *, expected: str, found: str) -> None:
-        """Say which bound was expected to hold and what was met instead."""
-        super().__init__(f"expected {expected}, found {found}")
-        self.expected = expected
-        self.found = found

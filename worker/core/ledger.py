@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.evidence import Evidence
+from worker.core.evidence import Counts, Evidence
 
 MS_PER_DAY: Final = 86_400_000
 
@@ -203,7 +203,11 @@ AMOUNT_FIELDS: Final = Amounts.__struct_fields__
 
 def amounts_of(evidence: Evidence, cost_pico_usd: int, status: Status) -> Amounts:
     """Return what one call adds to its balance."""
-    counts = evidence.counts
+    return amounts_of_counts(evidence.counts, cost_pico_usd, status)
+
+
+def amounts_of_counts(counts: Counts, cost_pico_usd: int, status: Status) -> Amounts:
+    """Return what a call with these counts adds to its balance."""
     estimated = status is Status.ESTIMATED
     return Amounts(
         calls=1,
