@@ -255,11 +255,14 @@ class DynamoLedger(DynamoBooks):
         return request
 
     def _shard(self, key: BalanceKey, own: int) -> int:
-        """Wide items always use the transaction's own shard, a payer's day once it is hot."""
+        """Wide items always use the transaction's own shard, a payer's day once it is hot.
+
+        A hot day leaves shard 0 to the workers that have not yet met the conflict.
+        """
         if not key.principal:
             return own
         if key in self._hot:
-            return random.randrange(items.PAYER_SHARDS_MAX)  # noqa: S311 - spreads load
+            return random.randrange(1, items.PAYER_SHARDS_MAX)  # noqa: S311 - spreads load
         return 0
 
     def _pending_shape(self, write: CallWrite) -> int | None:
