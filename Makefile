@@ -93,6 +93,7 @@ lock: $(STAMP) ## Pin the requirements again, hash by hash (LOCK_ARGUMENTS=--upg
 	cd requirements && PATH="$(CURDIR)/$(BIN):$$PATH" && \
 		$(LOCK) build.in --output-file build.txt && \
 		$(LOCK) runtime.in --output-file runtime.txt && \
+		$(LOCK) lambda.in --constraint runtime.txt --output-file lambda.txt && \
 		$(LOCK) dev.in --constraint build.txt --constraint runtime.txt --output-file dev.txt
 	@! grep -nE '://|--(extra-)?index|--find-links' requirements/*.txt
 

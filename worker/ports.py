@@ -7,14 +7,16 @@ contract suite runs over all adapters of a port.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from worker.core.batch import Batch
+from worker.core.budget import Budget, ScopeDays
 from worker.core.ledger import Amounts, Entry, Leaf, Rated
 from worker.core.posting import Poster
-from worker.core.results import Malformed
+from worker.core.registry import ApplicationProfile
+from worker.core.results import DeliveryResult, Malformed, ObjectReference
 
 
 class Committed(msgspec.Struct, gc=False):
@@ -25,12 +27,21 @@ class Committed(msgspec.Struct, gc=False):
         upgraded: Records that improved what was known.
         duplicates: Records that added nothing.
         postings: What was added to each leaf, net; never a zero.
+        known: Leaves of the calls that were known already and stayed as they are, if asked for.
+        crossings: Thresholds found newly crossed afterwards; the pipeline fills it in.
     """
 
     recorded: int
     upgraded: int
     duplicates: int
     postings: list[tuple[Leaf, Amounts]]
+    known: frozenset[Leaf] = frozenset()
+    crossings: int = 0
+
+    @property
+    def touched(self) -> set[Leaf]:
+        """Leaves whose scopes' budgets are due for a look, duplicates' included."""
+        return {leaf for leaf, _ in self.postings} | self.known
 
 
 class Rebooking(msgspec.Struct, frozen=True, gc=False):
@@ -77,8 +88,11 @@ class Ledger(Protocol):
     look) and `ConfigurationError` (the ledger cannot be opened as asked).
     """
 
-    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch, each of its calls all or not at all, and exactly once.
+
+        With `touched`, the answer also names the leaves of calls that were known already: a
+        worker may have died between booking them and looking at their budgets.
 
         An embedded ledger books the batch in one transaction. A shared one may need several;
         after a `TransientError` some may have been made, and committing again books the rest.
@@ -122,6 +136,13 @@ class Ledger(Protocol):
             field: The field; days are returned as decimal strings.
             first_day: First UTC day included; None for the first there is.
             last_day: Last UTC day included; None for the last there is.
+        """
+
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Amounts]:
+        """Return what scopes spent over ranges of their local days, in order, strongly read.
+
+        Only `calls`, `cost_pico_usd` and the token counts are filled in. A shared ledger makes
+        at most one range query for each.
         """
 
     async def verify(self) -> Verification:
@@ -211,6 +232,239 @@ class ObjectStore(Protocol):
         Raises:
             UnreadableObjectError: It is gone, archived, or changed while it was read.
         """
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What a source hands over at once: a queue's message, a stream's record.
+
+    Attributes:
+        body: The payload.
+        receipt: The source's handle for settling it.
+        name: Where it came from, for people and as the position of its records
+            (`sqs:QUEUE/MESSAGE-ID`); the receipt if empty.
+        group: Deliveries of one group are booked and settled in their order; empty for none.
+        attempts: How often it has been delivered, this time included.
+        sent_at_ms: When the source took it in, epoch milliseconds UTC; 0 if unknown.
+        source: Name of the source that handed it over.
+    """
+
+    body: bytes
+    receipt: str = ""
+    name: str = ""
+    group: str = ""
+    attempts: int = 1
+    sent_at_ms: int = 0
+    source: str = ""
+
+
+class Processed(msgspec.Struct, frozen=True):
+    """How one delivery ended.
+
+    Attributes:
+        receipt: The delivery's receipt.
+        result: Whether it may be acknowledged: all but `DEFERRED`.
+        records: Records decoded in it.
+        ignored: Records that are no calls.
+        quarantined: Records that were put aside.
+        reason: Why it was deferred; otherwise empty.
+    """
+
+    receipt: str
+    result: DeliveryResult
+    records: int
+    ignored: int = 0
+    quarantined: int = 0
+    reason: str = ""
+
+
+class Source(Protocol):
+    """A queue or stream that deliveries come from, at least once.
+
+    Methods may be called concurrently. All may raise `ConfigurationError`, and `receive` a
+    `TransientError`; `settle` and `extend` retry what passes and give up quietly on the rest,
+    because what was not settled comes again.
+    """
+
+    @property
+    def name(self) -> str:
+        """`sqs:QUEUE` or `kinesis:STREAM`, for logs and metrics."""
+
+    async def receive(self) -> Sequence[Delivery]:
+        """Wait for deliveries for as long as one poll takes; empty if there were none."""
+
+    async def settle(self, processed: Sequence[Processed]) -> None:
+        """Acknowledge what ended; what was deferred will be received again, after a while."""
+
+    async def extend(self, receipts: Sequence[str]) -> None:
+        """Say that these are still being worked on, so that nobody else gets them meanwhile."""
+
+    async def is_drained(self) -> bool:
+        """Whether nothing is left to receive right now, for `--burst`."""
+
+    async def close(self) -> None:
+        """Give back what is held (leases, connections). Unsettled deliveries come again."""
+
+
+class OpenedObject(Protocol):
+    """A stored object that is being read."""
+
+    @property
+    def version(self) -> str:
+        """Version id, or the entity tag where the bucket keeps no versions."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield its content, all of that version; a lost connection is taken up again.
+
+        Raises:
+            UnreadableObjectError: It was replaced or deleted meanwhile.
+            TransientError: It cannot be read now.
+        """
+
+    async def close(self) -> None:
+        """Let go of the connection, read to the end or not."""
+
+
+class ObjectReader(Protocol):
+    """Reads the objects that notifications name."""
+
+    async def open(self, reference: ObjectReference) -> OpenedObject:
+        """Begin to read one.
+
+        Raises:
+            MissingObjectError: There is no such object (yet).
+            UnreadableObjectError: It can never be read as it is (archived).
+            TransientError: Try again.
+            ConfigurationError: No permission, no such bucket.
+        """
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class Notes(Protocol):
+    """Small notes under a name, that outlive a process: how far an object was booked."""
+
+    async def get(self, name: str) -> str | None:
+        """Return a note, strongly read."""
+
+    async def put(self, name: str, note: str, *, keep_until_ms: int) -> None:
+        """Keep a note, at least until then."""
+
+
+class BudgetStore(Protocol):
+    """Where budgets are kept."""
+
+    async def budgets(self) -> list[Budget]:
+        """Return all budgets, strongly read, by name, removed ones included."""
+
+    async def put(self, budget: Budget) -> bool:
+        """Keep a budget on condition that its revision follows the one that is kept.
+
+        Returns:
+            False if somebody else was first; nothing was changed then.
+        """
+
+
+NoticeState = Literal["pending", "announced", "late", "lapsed"]
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """An event that must be announced: at least once, under one id.
+
+    Attributes:
+        id: Deterministic event id.
+        detail_type: Such as `Budget Threshold Crossed`.
+        subject: What it is about, for listing: `budget/NAME`, `usage/2026-11-22`.
+        detail: The event's detail, JSON.
+        state: `pending` until it is announced; `late` ones and `lapsed` ones never are.
+        recorded_at_ms: Ledger time, epoch milliseconds UTC.
+        due_at_ms: Not announced before.
+        announced_at_ms: When it was; 0 before.
+    """
+
+    id: str
+    detail_type: str
+    subject: str
+    detail: msgspec.Raw
+    state: NoticeState
+    recorded_at_ms: int
+    due_at_ms: int = 0
+    announced_at_ms: int = 0
+
+
+class Outbox(Protocol):
+    """Events to be announced, written down before the deliveries that caused them are settled."""
+
+    async def put(self, notices: Sequence[Notice]) -> list[Notice]:
+        """Keep notices whose ids are new; return those. What is there already stays as it is."""
+
+    def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
+        """Yield, in chunks, what is pending and due, the longest due first.
+
+        An index may be behind by a moment: what is missed now is found by the next look.
+        """
+
+    async def settle(
+        self, notice: Notice, state: NoticeState, at_ms: int, detail: bytes | None = None
+    ) -> bool:
+        """Turn a pending notice into an announced or lapsed one, keeping what was announced.
+
+        Returns:
+            False if it was no longer pending.
+        """
+
+    async def about(self, subject: str) -> list[Notice]:
+        """Return the notices on a subject, by time, strongly read."""
+
+
+class BusEvent(msgspec.Struct, frozen=True):
+    """An event as a bus takes it: detail type, JSON of the detail, event time (epoch ms UTC)."""
+
+    detail_type: str
+    detail: bytes
+    occurred_at_ms: int
+
+
+class EventBus(Protocol):
+    """Where events are announced."""
+
+    async def publish(self, events: Sequence[BusEvent]) -> list[str]:
+        """Publish some events.
+
+        Returns:
+            For each, in order, an empty string if the bus took it, else why not.
+
+        Raises:
+            TransientError: The bus cannot be reached; some may have been taken.
+            ConfigurationError: There is no such bus, or no permission.
+        """
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class ProfileStore(Protocol):
+    """Application inference profiles that were seen, for ever, deleted ones included."""
+
+    async def profiles(self) -> list[ApplicationProfile]:
+        """Return all profiles, strongly read."""
+
+    async def learn(self, profiles: Sequence[ApplicationProfile]) -> int:
+        """Keep profiles that are new, or whose tags are known by now; return how many."""
+
+
+class ProfileSource(Protocol):
+    """Asks AWS what an application inference profile stands for (`GetInferenceProfile`)."""
+
+    async def profile(self, arn: str) -> ApplicationProfile | None:
+        """Return a profile with its tags; None if it is gone, or not ours to see.
+
+        Raises:
+            TransientError: Try again.
+        """
+
+    async def close(self) -> None:
+        """Close connections."""
 
 
 class Clock(Protocol):

@@ -10,7 +10,8 @@ from tests.calls import documents
 from tests.dynamodb import environment_of, local_endpoint, new_prefix
 from worker.bootstrap import open_ledger, open_pipeline
 from worker.core.decoders import Decoder
-from worker.pipeline import Delivery, Window
+from worker.pipeline import Window
+from worker.ports import Delivery
 from worker.replay import ReplayFigures, replay
 from worker.settings import Settings
 from worker.traffic.profile import demo_profile

@@ -14,8 +14,8 @@ from worker.core.errors import TransientError
 from worker.core.evidence import Counts
 from worker.core.posting import Poster
 from worker.core.results import DeliveryResult, Ignored, Malformed, ObjectReference
-from worker.pipeline import Delivery, Digester, EvidenceRecord, Pipeline, Window
-from worker.ports import Committed
+from worker.pipeline import Digester, EvidenceRecord, Pipeline, Window
+from worker.ports import Committed, Delivery
 
 
 class Still:
@@ -26,11 +26,11 @@ class Still:
 class Faulty(MemoryLedger):
     faults = 1
 
-    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         if self.faults:
             self.faults -= 1
             raise TransientError("throttled")
-        return await super().commit(batch, poster)
+        return await super().commit(batch, poster, touched=touched)
 
 
 class FaultyQuarantine(MemoryQuarantine):
@@ -217,7 +217,7 @@ def test_a_digest_counts_every_record_once_and_starts_anew() -> None:
 
 
 def test_reasons_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.pipeline.REASONS_MAX", 3)
+    monkeypatch.setattr("worker.pipeline.digest.REASONS_MAX", 3)
     digester = Digester(poster())
     digester.add([Ignored(f"reason {number}") for number in range(10)])
     digest = digester.digest()

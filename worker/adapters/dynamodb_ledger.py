@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, gc=False):
     recorded: set[bytes] = set()
     upgraded: set[bytes] = set()
     deltas: dict[int, tuple[Leaf, Amounts]] = {}
+    known: set[Leaf] = set()
 
 
 class DynamoLedger(DynamoBooks):
@@ -91,7 +92,7 @@ class DynamoLedger(DynamoBooks):
         for slot in range(CONCURRENCY):
             self._shards.put_nowait((first + slot) % items.SHARDS_MAX)
 
-    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch, each call exactly once.
 
         After a `TransientError` some of its transactions may be booked; committing the batch
@@ -100,9 +101,12 @@ class DynamoLedger(DynamoBooks):
         await self._prepare()
         wanted = list(batch.bodies) if self._must_read() else []
         _, known = await asyncio.gather(self._intern(batch.interned), self._bodies_of(wanted))
-        outcome = Outcome(set(), set(), {})
+        outcome = Outcome()
         pending = {key: known.get(key) for key in batch.bodies}
         for _ in range(ROUNDS_MAX):
+            if touched:
+                bodies = (body for body in pending.values() if body is not None)
+                outcome.known.update(self._decoder.leaves(bodies))
             writes = await self._writes(batch, pending, poster)
             pending = await self._book(writes, outcome)
             if not pending:
@@ -312,7 +316,7 @@ class DynamoLedger(DynamoBooks):
                 after = Entry(before.key, before.evidence, posting, before.revision + 1)
                 body = encode_body(after.evidence, item.after, after.revision)
                 writes[key] = self._replacement(key, stored, body, before, after)
-        outcome = Outcome(set(), set(), {})
+        outcome = Outcome()
         for _ in range(ROUNDS_MAX):
             lost = await self._book(writes.values(), outcome)
             # One entry that moved cancels its whole transaction: the others are tried again.
@@ -400,6 +404,7 @@ def _committed(batch: Batch, outcome: Outcome) -> Committed:
         upgraded=upgraded,
         duplicates=batch.records - recorded - upgraded,
         postings=[delta for delta in outcome.deltas.values() if not delta[1].is_zero()],
+        known=frozenset(outcome.known),
     )
 
 

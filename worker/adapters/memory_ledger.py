@@ -30,11 +30,12 @@ class MemoryLedger:
         self._progress: dict[str, str] = {}
         self._decoder = Bodies(self._interned.get)
 
-    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch; see the port."""
         known_bodies = self._bodies_by_key
         shared = known_bodies.keys() & batch.bodies.keys()
         known = {key: known_bodies[key] for key in shared}
+        known_leaves = self._decoder.leaves(known.values()) if touched else frozenset()
         reconciled = reconcile(batch, known, self._interned.get, poster)
         self._interned.update(reconciled.interned)
         known_bodies.update(reconciled.inserts)
@@ -49,6 +50,7 @@ class MemoryLedger:
                 (self._decoder.leaf(leaf_id), amounts)
                 for leaf_id, amounts in reconciled.leaves.items()
             ],
+            known=known_leaves,
         )
 
     async def find(self, request_id: str) -> list[Entry]:

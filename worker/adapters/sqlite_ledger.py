@@ -143,11 +143,12 @@ class SqliteLedger:
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    async def commit(self, batch: Batch, poster: Poster) -> Committed:
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch in one transaction; see the port."""
         with self._transaction():
             keys = sorted(batch.bodies)
             known = self._bodies_of(keys)
+            known_leaves = self._decoder.leaves(known.values()) if touched else frozenset()
             reconciled = reconcile(batch, known, self._lookup, poster)
             interned = self._write(reconciled)
         # Only now, and only what was written: a value that is thought to be there and is not
@@ -161,6 +162,7 @@ class SqliteLedger:
                 (self._decoder.leaf(leaf_id), amounts)
                 for leaf_id, amounts in reconciled.leaves.items()
             ],
+            known=known_leaves,
         )
 
     def _write(self, reconciled: Reconciled) -> Iterable[int]:

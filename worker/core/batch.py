@@ -31,6 +31,7 @@ class Batch(msgspec.Struct, gc=False):
         repeats: For calls met more than once in the batch: how many further records there
             were, and how many of them improved the evidence.
         records: Observations folded in, those of failed calls left out.
+        first_at_ms: Time of the oldest call, epoch milliseconds UTC; 0 if there is none.
     """
 
     bodies: dict[bytes, bytes] = {}
@@ -38,6 +39,7 @@ class Batch(msgspec.Struct, gc=False):
     leaves: dict[int, Amounts] = {}
     repeats: dict[bytes, tuple[int, int]] = {}
     records: int = 0
+    first_at_ms: int = 0
 
 
 class BatchBuilder:
@@ -79,6 +81,9 @@ class BatchBuilder:
         batch = Batch(
             repeats={encode_key(key): counts for key, counts in self._repeats.items()},
             records=self._records,
+            first_at_ms=min(
+                (evidence.occurred_at_ms for evidence in self._evidence.values()), default=0
+            ),
         )
         bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
         for key, evidence in self._evidence.items():

@@ -40,5 +40,9 @@ class UnreadableObjectError(LedgerockError):
         self.found = found
 
 
+class MissingObjectError(LedgerockError):
+    """A notification names an object that is not there: not yet, or no longer."""
+
+
 class LedgerCorruptError(LedgerockError):
     """The ledger's stored data contradicts itself. Nothing is written; a person must look."""

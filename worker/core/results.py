@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from worker.core.evidence import Observation
+from worker.core.registry import ApplicationProfile
 
 POSTABLE: Final = "a call that can be priced and attributed"
 """What was expected of a decoded call whose pricing or attribution failed."""
@@ -113,5 +114,17 @@ class ObjectReference(msgspec.Struct, frozen=True, gc=False):
     position: Position = Position()
 
 
-Outcome = Observation | Ignored | Malformed | ObjectReference
+class ProfileSeen(msgspec.Struct, frozen=True, gc=False):
+    """An event that says what an application inference profile stands for.
+
+    Attributes:
+        profile: The profile, with its tags.
+        position: Where the event stood.
+    """
+
+    profile: ApplicationProfile
+    position: Position = Position()
+
+
+Outcome = Observation | Ignored | Malformed | ObjectReference | ProfileSeen
 """What a decoder yields for one record."""

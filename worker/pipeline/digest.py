@@ -1,34 +1,28 @@
-"""The one way from deliveries to the ledger: decode, fold, commit, quarantine, acknowledge.
+"""The pure half of the pipeline: outcomes of the decoders, collected and folded.
 
-`Digester` is the pure half: it turns outcomes of the decoders into a folded batch and lists of
-what was ignored or malformed. It runs wherever decoding runs, in a replay's child processes as
-well. `Pipeline` is the half that does I/O; the container worker, the Lambda handlers and the
-replay all book through it.
+It runs wherever decoding runs, in a replay's child processes as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from worker.core.batch import Batch, BatchBuilder
-from worker.core.decoders import Decoder
 from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
-from worker.core.errors import TransientError
 from worker.core.evidence import Evidence, Observation
 from worker.core.posting import Poster
 from worker.core.results import (
     POSTABLE,
-    DeliveryResult,
     Ignored,
     Malformed,
     ObjectReference,
     Outcome,
     Position,
+    ProfileSeen,
 )
-from worker.ports import Committed, Ledger, Quarantine
 
 REASONS_MAX: Final = 1_000
 """Different reasons for ignoring records that are told apart in one digest."""
@@ -52,38 +46,6 @@ class Window(msgspec.Struct, frozen=True):
         return self.since_ms is None and self.until_ms is None
 
 
-class Delivery(msgspec.Struct, frozen=True):
-    """What a source hands over at once.
-
-    Attributes:
-        body: The payload.
-        receipt: The source's handle for acknowledging it; also names it in reasons.
-    """
-
-    body: bytes
-    receipt: str = ""
-
-
-class Processed(msgspec.Struct, frozen=True):
-    """How one delivery ended.
-
-    Attributes:
-        receipt: The delivery's receipt.
-        result: Whether it may be acknowledged.
-        records: Records decoded in it.
-        ignored: Records that are no calls.
-        quarantined: Records that were put aside.
-        reason: Why it was deferred; otherwise empty.
-    """
-
-    receipt: str
-    result: DeliveryResult
-    records: int
-    ignored: int = 0
-    quarantined: int = 0
-    reason: str = ""
-
-
 class Digest(msgspec.Struct, gc=False):
     """Decoded and folded records, ready to be booked.
 
@@ -94,6 +56,8 @@ class Digest(msgspec.Struct, gc=False):
         ignored_reasons: How many were ignored for which reason.
         malformed: Records for the quarantine.
         references: Objects named by notifications; the transport fetches them.
+        profiles: What events told of application inference profiles.
+        first_at_ms: Time of the oldest call, epoch milliseconds UTC; 0 if there is none.
         unpostable: Keys of calls whose pricing or attribution failed; they are in `malformed`.
     """
 
@@ -103,6 +67,8 @@ class Digest(msgspec.Struct, gc=False):
     ignored_reasons: dict[str, int]
     malformed: list[Malformed]
     references: list[ObjectReference]
+    profiles: list[ProfileSeen] = []
+    first_at_ms: int = 0
     unpostable: frozenset[str] = frozenset()
 
     @property
@@ -130,6 +96,7 @@ class Digester:
         self._ignored: dict[str, int] = {}
         self._malformed: list[Malformed] = []
         self._references: list[ObjectReference] = []
+        self._profiles: list[ProfileSeen] = []
 
     def is_full(self, calls_max: int, malformed_max: int) -> bool:
         """Whether as many distinct calls, or other records that are kept, are collected."""
@@ -157,9 +124,12 @@ class Digester:
                 self._ignore(outcome.reason)
             elif isinstance(outcome, Malformed):
                 self._malformed.append(outcome)
-            else:
+            elif isinstance(outcome, ObjectReference):
                 self._references.append(outcome)
                 self._ignore("names an S3 object, which is read on its own")
+            else:
+                self._profiles.append(outcome)
+                self._ignore("says what an application inference profile stands for")
         self._records += count
 
     def _ignore(self, reason: str) -> None:
@@ -178,6 +148,8 @@ class Digester:
             ignored_reasons=self._ignored,
             malformed=[*self._malformed, *map(_unpostable, failures)],
             references=self._references,
+            profiles=self._profiles,
+            first_at_ms=batch.first_at_ms,
             unpostable=frozenset(key for key, _, _ in failures),
         )
         self._reset()
@@ -206,66 +178,6 @@ def _unpostable(failure: tuple[str, Evidence, Exception]) -> Malformed:
     )
 
 
-class Pipeline:
-    """Books what deliveries hold.
-
-    Args:
-        ledger: Where calls are booked.
-        quarantine: Where malformed records are kept.
-        decoder: Reads payloads.
-        poster: Prices and attributes.
-    """
-
-    def __init__(
-        self, *, ledger: Ledger, quarantine: Quarantine, decoder: Decoder, poster: Poster
-    ) -> None:
-        """Put the parts together."""
-        self.ledger = ledger
-        self.quarantine = quarantine
-        self.decoder = decoder
-        self.poster = poster
-
-    async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
-        """Book some deliveries together, as one transaction of the ledger.
-
-        Returns:
-            How each ended, in order. When the ledger or the quarantine has a passing fault,
-            all are deferred: nothing may be acknowledged, everything may come again.
-        """
-        digester = Digester(self.poster)
-        shares = []
-        for delivery in deliveries:
-            outcomes = self._decode(delivery)
-            digester.add(outcomes)
-            shares.append((delivery.receipt, outcomes))
-        digest = digester.digest()
-        try:
-            await self.book(digest)
-        except TransientError as error:
-            return [
-                Processed(receipt, DeliveryResult.DEFERRED, len(outcomes), reason=str(error))
-                for receipt, outcomes in shares
-            ]
-        return [_processed(receipt, outcomes, digest.unpostable) for receipt, outcomes in shares]
-
-    def _decode(self, delivery: Delivery) -> list[Outcome]:
-        try:
-            return list(self.decoder.decode(delivery.body, source=delivery.receipt))
-        except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
-            return [undecodable(error, delivery.body, Position(delivery.receipt))]
-
-    async def book(self, digest: Digest) -> Committed:
-        """Book a digest: its calls in the ledger, its malformed records in quarantine.
-
-        Raises:
-            TransientError: A passing fault; booking the same records again is safe.
-        """
-        # The commit comes last, so that an attempt that fails has told of no bookings.
-        if digest.malformed:
-            await self.quarantine.put(digest.malformed)
-        return await self.ledger.commit(digest.batch, self.poster)
-
-
 def undecodable(error: Exception, body: bytes, position: Position) -> Malformed:
     """Keep what a decoder failed on, which it should never do."""
     return Malformed(
@@ -276,15 +188,3 @@ def undecodable(error: Exception, body: bytes, position: Position) -> Malformed:
         truncated=len(body) > QUARANTINED_BODY_BYTES_MAX,
         position=position,
     )
-
-
-def _processed(receipt: str, outcomes: list[Outcome], unpostable: frozenset[str]) -> Processed:
-    quarantined = sum(
-        isinstance(outcome, Malformed)
-        or (isinstance(outcome, Observation) and outcome.key in unpostable)
-        for outcome in outcomes
-    )
-    ignored = sum(isinstance(outcome, Ignored | ObjectReference) for outcome in outcomes)
-    nothing_else = quarantined == len(outcomes) > 0
-    result = DeliveryResult.QUARANTINED if nothing_else else DeliveryResult.ACKNOWLEDGED
-    return Processed(receipt, result, len(outcomes), ignored, quarantined)

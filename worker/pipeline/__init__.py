@@ -1,0 +1,18 @@
+"""The one way from deliveries to the ledger: decode, fold, commit, look at budgets, settle.
+
+The container worker, the Lambda handlers and the replay all book through `Pipeline`.
+"""
+
+from worker.pipeline.digest import Digest, Digester, EvidenceRecord, Window, undecodable
+from worker.pipeline.pipeline import Figures, Pipeline, Step
+
+__all__ = [
+    "Digest",
+    "Digester",
+    "EvidenceRecord",
+    "Figures",
+    "Pipeline",
+    "Step",
+    "Window",
+    "undecodable",
+]
