@@ -267,11 +267,11 @@ def test_a_file_that_a_decoder_breaks_on_is_quarantined(
 def _failing(times: int) -> Callable[..., Any]:
     real, left = SqliteLedger.commit, [times]
 
-    async def commit(self: SqliteLedger, *arguments: Any) -> Any:
+    async def commit(self: SqliteLedger, *arguments: Any, **options: Any) -> Any:
         if left[0]:
             left[0] -= 1
             raise TransientError("the disk is busy")
-        return await real(self, *arguments)
+        return await real(self, *arguments, **options)
 
     return commit
 
