@@ -1,0 +1,161 @@
+"""What an error of the AWS SDK means for whoever runs this: it passes, or it is theirs to mend.
+
+Adapters look at the codes of their own service first, and leave the rest to `explained`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+)
+
+from worker.core.errors import ConfigurationError, TransientError
+
+TRANSIENT_CODES: Final = frozenset(
+    {
+        "500",
+        "503",
+        "EC2ThrottledException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServerException",
+        "KMSThrottlingException",
+        "KmsThrottled",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ResourceInUseException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""Errors that pass (AWS documentation: "Common error types", "Retry behavior")."""
+
+DENIED_CODES: Final = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AccessDeniedException",
+        "AllAccessDisabled",
+        "AuthorizationError",
+        "KMSAccessDeniedException",
+        "KmsAccessDenied",
+        "NotAuthorized",
+        "OptInRequired",
+        "UnauthorizedAccess",
+    }
+)
+"""The caller is known, and may not."""
+
+UNKNOWN_CALLER_CODES: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+"""The credentials are no good (any more)."""
+
+MISSING_CODES: Final = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NoSuchBucket",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
+"""There is no such queue, stream, bus, bucket."""
+
+_CREDENTIALS: Final = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ProfileNotFound,
+    SSOError,
+)
+_SERVER_FAULT: Final = 500
+_TOO_MANY: Final = 429
+
+
+def error_code(error: BaseException) -> str:
+    """Return the code that a service answered with; empty for any other error."""
+    if not isinstance(error, ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def error_status(error: BaseException) -> int:
+    """Return the HTTP status that a service answered with; 0 for any other error."""
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def explained(
+    error: BaseException, *, subject: str, action: str, advice: str = ""
+) -> TransientError | ConfigurationError:
+    """Return what an error means, for raising `from` it.
+
+    Args:
+        error: Of botocore, aiobotocore, aiohttp or the operating system.
+        subject: What was asked for: a queue's URL, a stream's name, `s3://bucket/key`.
+        action: The permission it takes (`sqs:ReceiveMessage`).
+        advice: What to do where the subject is missing or the action denied.
+    """
+    more = f"; {advice}" if advice else ""
+    if isinstance(error, ClientError):
+        code, status = error_code(error), error_status(error)
+        if code in DENIED_CODES:
+            message = f"{subject}: AWS denies {action}; allow it{more} ({error})"
+        elif code in MISSING_CODES:
+            message = f"{subject}: there is no such thing{more} ({error})"
+        elif code in UNKNOWN_CALLER_CODES:
+            message = f"{subject}: AWS does not accept the credentials; renew them ({error})"
+        elif code in TRANSIENT_CODES or status >= _SERVER_FAULT or status == _TOO_MANY:
+            return TransientError(f"{subject}: {action} is not possible now ({error})")
+        else:
+            message = f"{subject}: AWS refuses {action} ({error})"
+        return ConfigurationError(message)
+    if isinstance(error, _CREDENTIALS):
+        return ConfigurationError(
+            f"{subject}: there are no usable AWS credentials ({error}); set AWS_PROFILE, or log "
+            "in as for the AWS command-line tool"
+        )
+    if isinstance(error, NoRegionError | InvalidRegionError):
+        return ConfigurationError(f"{subject}: {error} Set AWS_REGION.")
+    if isinstance(error, ParamValidationError):
+        return ConfigurationError(f"{subject}: {error}")
+    if isinstance(error, ValueError) and not isinstance(error, BotoCoreError):
+        return ConfigurationError(f"{subject}: {error}; check AWS_ENDPOINT_URL")
+    return TransientError(
+        f"{subject}: {action} cannot be reached ({error or type(error).__name__})"
+    )
