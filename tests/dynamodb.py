@@ -37,6 +37,7 @@ NPM_PACKAGE: Final = "amplify-dynamodb-simulator@2.9.30"
 """Ships the jar of DynamoDB Local (version 2 of its own numbering, DynamoDB Local 1.25.1)."""
 LOCALSTACK_IMAGE: Final = "localstack/localstack:4.14.0"
 LOCALSTACK_PORT: Final = 4566
+SERVICES: Final = "dynamodb,events,kinesis,s3,sns,sqs,ssm"
 START_SECONDS: Final = 120
 IDLE_SECONDS: Final = 10
 HEAP: Final = "-Xmx1g"
@@ -217,7 +218,7 @@ def _localstack(_home: Path) -> Iterator[str]:
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
 
     container = DockerContainer(LOCALSTACK_IMAGE).with_exposed_ports(LOCALSTACK_PORT)
-    container.with_env("SERVICES", "dynamodb").with_env("DYNAMODB_IN_MEMORY", "1")
+    container.with_env("SERVICES", SERVICES).with_env("DYNAMODB_IN_MEMORY", "1")
     with container:
         host, port = container.get_container_host_ip(), container.get_exposed_port(LOCALSTACK_PORT)
         address = f"http://{host}:{port}"
