@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from worker.adapters.catalogue_files import load_catalogue
 from worker.adapters.clock import SystemClock
@@ -88,6 +89,30 @@ def open_object_store() -> ObjectStore:
     from worker.adapters.s3_objects import S3ObjectStore  # noqa: PLC0415 - half a second
 
     return S3ObjectStore()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """Everything that books deliveries and announces crossings, without any source.
+
+    Attributes:
+        pipeline: Books deliveries.
+        settings: What it was made from.
+    """
+
+    pipeline: Pipeline
+    settings: Settings
+
+
+@asynccontextmanager
+async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
+    """Put together what the container worker and the functions share; close it afterwards.
+
+    Args:
+        settings: Which ledger, prices, registry, quarantine and bus.
+    """
+    async with open_pipeline(settings) as pipeline:
+        yield Booking(pipeline=pipeline, settings=settings)
 
 
 @asynccontextmanager
