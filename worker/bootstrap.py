@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from worker.adapters.catalogue_files import load_catalogue
 from worker.adapters.clock import SystemClock
 from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.memory_state import (
+    MemoryBudgets,
+    MemoryNotes,
+    MemoryOutbox,
+    MemoryProfiles,
+)
 from worker.adapters.quarantine_files import FileQuarantine
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.registry_file import load_registry
@@ -18,8 +24,35 @@ from worker.core.errors import ConfigurationError
 from worker.core.posting import Poster
 from worker.core.registry import EMPTY_REGISTRY
 from worker.pipeline import Pipeline
-from worker.ports import Ledger, ObjectStore, Quarantine
+from worker.ports import (
+    BudgetStore,
+    Ledger,
+    Notes,
+    ObjectStore,
+    Outbox,
+    ProfileStore,
+    Quarantine,
+)
 from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is kept beside the ledger; see the ports. Closed as one.
+
+    Attributes:
+        budgets: Budgets.
+        outbox: Events to be announced, crossings first of all.
+        notes: How far objects were booked.
+        profiles: Application inference profiles that were seen.
+        close: Release what they hold.
+    """
+
+    budgets: BudgetStore
+    outbox: Outbox
+    notes: Notes
+    profiles: ProfileStore
+    close: Callable[[], Awaitable[None]]
 
 
 def make_poster(settings: Settings) -> Poster:
@@ -70,6 +103,31 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
         )
         raise ConfigurationError(message)
     return SqliteLedger(file, discard=discard)
+
+
+def open_state(settings: Settings, *, must_exist: bool = False) -> State:
+    """Open what is kept beside the ledger, wherever the ledger is.
+
+    Args:
+        settings: Names the ledger.
+        must_exist: Refuse to make a new file.
+
+    Raises:
+        ConfigurationError: It cannot be opened, or does not exist though it must. A shared
+            ledger's table is looked for when it is first used.
+    """
+    del settings, must_exist
+    return State(
+        budgets=MemoryBudgets(),
+        outbox=MemoryOutbox(),
+        notes=MemoryNotes(),
+        profiles=MemoryProfiles(),
+        close=_nothing_to_close,
+    )
+
+
+async def _nothing_to_close() -> None:
+    pass
 
 
 def open_quarantine(settings: Settings, *, discard: bool = False) -> Quarantine:

@@ -44,6 +44,20 @@ class Committed(msgspec.Struct, gc=False):
         return {leaf for leaf, _ in self.postings} | self.known
 
 
+class Spend(msgspec.Struct, frozen=True, gc=False):
+    """What a scope spent.
+
+    Attributes:
+        calls: All calls, whatever their status.
+        cost_pico_usd: Sum of charges.
+        tokens: Tokens of all five kinds together; a shared ledger keeps no split for wide scopes.
+    """
+
+    calls: int = 0
+    cost_pico_usd: int = 0
+    tokens: int = 0
+
+
 class Rebooking(msgspec.Struct, frozen=True, gc=False):
     """A call whose posting changes: the entry as it was read, and its new posting."""
 
@@ -138,11 +152,11 @@ class Ledger(Protocol):
             last_day: Last UTC day included; None for the last there is.
         """
 
-    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Amounts]:
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
         """Return what scopes spent over ranges of their local days, in order, strongly read.
 
-        Only `calls`, `cost_pico_usd` and the token counts are filled in. A shared ledger makes
-        at most one range query for each.
+        A shared ledger makes at most one range query for each. Calls without a team are not
+        the spend of a team without a name: only `everything` has an empty id.
         """
 
     async def verify(self) -> Verification:
@@ -362,6 +376,9 @@ class BudgetStore(Protocol):
 
         Returns:
             False if somebody else was first; nothing was changed then.
+
+        Raises:
+            TransientError: It may have been kept or not; read the budgets before trying again.
         """
 
 
@@ -393,10 +410,17 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Outbox(Protocol):
-    """Events to be announced, written down before the deliveries that caused them are settled."""
+    """Events to be announced, written down before the deliveries that caused them are settled.
+
+    A notice's subject is a function of its id: the two together are its key.
+    """
 
     async def put(self, notices: Sequence[Notice]) -> list[Notice]:
-        """Keep notices whose ids are new; return those. What is there already stays as it is."""
+        """Keep notices whose ids are new; return those. What is there already stays as it is.
+
+        After a `TransientError` some may be kept; putting all of them again is safe, and those
+        that were kept the first time are not new then.
+        """
 
     def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
         """Yield, in chunks, what is pending and due, the longest due first.

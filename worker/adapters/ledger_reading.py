@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies
 from worker.core.ledger import Amounts, Entry, Leaf, Status
-from worker.ports import Difference, Verification
+from worker.core.spend import SpendSums
+from worker.ports import Difference, Spend, Verification
 
 
 def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Amounts]:
@@ -15,6 +17,21 @@ def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Am
     for leaf, amounts in balances:
         totals.setdefault(str(getattr(leaf, field)), Amounts()).add(amounts)
     return totals
+
+
+def spend_in(balances: Iterable[tuple[Leaf, Amounts]], ranges: Sequence[ScopeDays]) -> list[Spend]:
+    """Return what scopes spent over ranges of local days, given all balances there."""
+    sums = SpendSums(ranges)
+    for leaf, amounts in balances:
+        sums.add(leaf, amounts)
+    return spends(sums)
+
+
+def spends(sums: SpendSums) -> list[Spend]:
+    """Return sums as the port does."""
+    return [
+        Spend(*figures) for figures in zip(sums.calls, sums.cost_pico_usd, sums.tokens, strict=True)
+    ]
 
 
 async def pending_of(scan: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Sequence[Entry]]:

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 from copy import copy
 from typing import Final
 
-from worker.adapters.ledger_reading import compare, pending_of, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, spend_in, sum_by
 from worker.core.batch import Batch, reconcile
+from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.posting import Poster
-from worker.ports import Committed, Rebooking, Verification
+from worker.ports import Committed, Rebooking, Spend, Verification
 
 SCAN_CHUNK: Final = 5_000
 
@@ -109,6 +110,11 @@ class MemoryLedger:
     ) -> dict[str, Amounts]:
         """Return balances summed by one field of `Leaf`."""
         return sum_by(field, await self.balances(first_day, last_day))
+
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
+        """Return what scopes spent; looks at every balance."""
+        balances = ((self._decoder.leaf(leaf), amounts) for leaf, amounts in self._balances.items())
+        return spend_in(balances, ranges)
 
     async def verify(self) -> Verification:
         """Compare balances with entries."""
