@@ -73,6 +73,22 @@ TRANSIENT_REASONS: Final = frozenset(
 )
 """Reasons for cancelling a transaction that pass (API reference: TransactWriteItems)."""
 
+CONFLICT_CODES: Final = frozenset({"TransactionConflict", "TransactionConflictException"})
+"""Codes of errors and of reasons that speak of a transaction of somebody else."""
+
+THROTTLE_CODES: Final = frozenset(
+    {
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""Codes of errors and of reasons that speak of too many requests."""
+
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
 Reasons = Sequence[Mapping[str, Any]]
@@ -87,6 +103,12 @@ class Dynamo:
     Args:
         client: An open client of aiobotocore, for tests; by default one is made from the
             environment (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials).
+
+    Attributes:
+        requests: How many requests were made of each operation.
+        retries: How many of them repeated one that failed.
+        conflicts: How many met a transaction of somebody else.
+        throttles: How many were refused because there were too many.
     """
 
     def __init__(self, client: Any = None) -> None:  # noqa: ANN401 - botocore clients are untyped
@@ -98,6 +120,9 @@ class Dynamo:
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._writing = asyncio.Semaphore(WRITES_AT_ONCE)
         self.requests: dict[str, int] = {}
+        self.retries = 0
+        self.conflicts = 0
+        self.throttles = 0
 
     async def client(self) -> Any:  # noqa: ANN401
         """Return the open client."""
@@ -130,7 +155,8 @@ class Dynamo:
                 return await self._once(operation, arguments)
             except _FAULTS as error:
                 fault = _passing(error, arguments)
-            await backoff(attempt)
+                self._count(error)
+            await self._pause(attempt)
         raise _gave_up(operation, fault)
 
     async def transact(self, items: Sequence[dict[str, Any]]) -> Reasons:
@@ -155,19 +181,31 @@ class Dynamo:
                 await self._once("transact_write_items", arguments)
             except _FAULTS as error:
                 reasons = cancellation_reasons(error)
+                self._count(error)
                 if reasons and not (in_doubt and is_transient(reasons)):
                     return reasons
                 fault = error if reasons else _passing(error, arguments)
                 in_doubt = in_doubt or _code(error) not in REFUSED_CODES
             else:
                 return ()
-            await backoff(attempt)
+            await self._pause(attempt)
         raise _gave_up("transact_write_items", fault)
 
     async def _once(self, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
         client = await self.client()
         self.requests[operation] = self.requests.get(operation, 0) + 1
         return await getattr(client, operation)(**arguments)
+
+    def _count(self, error: Exception) -> None:
+        reasons = {str(reason.get("Code")) for reason in cancellation_reasons(error)}
+        codes = {_code(error), *reasons}
+        self.conflicts += not codes.isdisjoint(CONFLICT_CODES)
+        self.throttles += not codes.isdisjoint(THROTTLE_CODES)
+
+    async def _pause(self, attempt: int) -> None:
+        """Wait before the next attempt, if there is one."""
+        self.retries += attempt + 1 < ATTEMPTS_MAX
+        await backoff(attempt)
 
     async def get_many(self, table: str, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Read items by key, strongly consistent; missing ones are left out."""
@@ -187,7 +225,7 @@ class Dynamo:
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     return found
-                await backoff(attempt)
+                await self._pause(attempt)
         message = f"DynamoDB left keys of {table} unprocessed {ATTEMPTS_MAX} times"
         raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
 
@@ -204,7 +242,7 @@ class Dynamo:
                 wanted = answer.get("UnprocessedItems")
                 if not wanted:
                     return
-                await backoff(attempt)
+                await self._pause(attempt)
         message = f"DynamoDB left items of {table} unprocessed {ATTEMPTS_MAX} times"
         raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
 
