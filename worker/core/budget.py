@@ -1,19 +1,47 @@
 """Budgets: limits on what a scope may spend in a period, and the crossing of their thresholds.
 
 All of it is a function of balances, the budget and the calendar of its scope; nothing here
-knows the time, except where a caller says what time it is.
+knows the time, except where a caller says what time it is. Which days a period has, and when it
+begins and ends, is worked out in `worker.core.budget_periods`.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import hashlib
+import re
+from collections.abc import Container
+from datetime import date
+from typing import Final, Literal, get_args
 
 import msgspec
+
+from worker.core.errors import ConfigurationError
+from worker.core.money import PICO_PER_USD, format_pico_usd
 
 THRESHOLDS_DEFAULT: Final = (70, 90, 100)
 """Per cent of the limit: warning, critical, exceeded."""
 
+THRESHOLDS_MAX: Final = 20
+THRESHOLD_MAX: Final = 1_000
+LIMIT_USD_MAX: Final = 10**12
+PERIOD_DAYS_MAX: Final = 366
+SCOPE_ID_LENGTH_MAX: Final = 1_024
+
 ScopeKind = Literal["principal", "agent", "team", "application", "account", "model", "everything"]
+SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
+
+BudgetState = Literal["ok", "warning", "critical", "exceeded"]
+"""How a budget stands: no threshold reached, the first ones, 90 per cent and more, the limit."""
+
+_EPOCH: Final = date(1970, 1, 1)
+DAY_MAX: Final = (date(9998, 12, 31) - _EPOCH).days
+"""Last day that periods are worked out for; the calendar ends a year later."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_DAYS_PERIOD: Final = re.compile(r"([1-9][0-9]{0,2})-day", re.ASCII)
+_PER_CENT_CRITICAL: Final = 90
+_PER_CENT_EXCEEDED: Final = 100
+_DIGEST_LENGTH: Final = 12
 
 
 class Scope(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -30,6 +58,25 @@ class Scope(msgspec.Struct, frozen=True, gc=False, order=True):
     def __str__(self) -> str:
         """Return `kind/id`, or `everything`."""
         return self.kind if self.kind == "everything" else f"{self.kind}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Read `kind/id`, or `everything`.
+
+        Raises:
+            ConfigurationError: It is neither.
+        """
+        kind, separator, scope_id = text.partition("/")
+        named = next((one for one in SCOPE_KINDS if one == kind), None)
+        if named is None or bool(separator) == (named == "everything"):
+            message = (
+                f"the scope {text!r} is none: give everything, or a kind and an id such as "
+                f"team/research; kinds are {', '.join(SCOPE_KINDS[:-1])}"
+            )
+            raise ConfigurationError(message)
+        scope = cls(named, scope_id)
+        _check_scope(scope)
+        return scope
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +105,11 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     revision: int = 1
     created_at_ms: int = 0
     is_removed: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What the notices of this budget are about."""
+        return f"budget/{self.name}"
 
 
 class BudgetPeriod(msgspec.Struct, frozen=True, gc=False):
@@ -104,3 +156,158 @@ class Crossing(msgspec.Struct, frozen=True, gc=False):
     spent_pico_usd: int
     is_late: bool
     is_highest: bool
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What was spent of a budget in one period."""
+
+    budget: Budget
+    period: BudgetPeriod
+    spent_pico_usd: int
+
+    @property
+    def state(self) -> BudgetState:
+        """How the budget stands: by its highest threshold that is reached, and by its limit."""
+        if is_reached(self.budget, _PER_CENT_EXCEEDED, self.spent_pico_usd):
+            return "exceeded"
+        reached = [
+            threshold
+            for threshold in self.budget.thresholds
+            if is_reached(self.budget, threshold, self.spent_pico_usd)
+        ]
+        return level_of(reached[-1]) if reached else "ok"
+
+    @property
+    def per_mille(self) -> int:
+        """Tenths of a per cent of the limit that are spent, rounded down; never below zero."""
+        return max(self.spent_pico_usd, 0) * 1_000 // self.budget.limit_pico_usd
+
+
+def level_of(threshold: int) -> BudgetState:
+    """Name a threshold: `warning`, `critical` from 90 per cent on, `exceeded` from 100 on."""
+    if threshold >= _PER_CENT_EXCEEDED:
+        return "exceeded"
+    return "critical" if threshold >= _PER_CENT_CRITICAL else "warning"
+
+
+def is_reached(budget: Budget, threshold: int, spent_pico_usd: int) -> bool:
+    """Whether the spend is that many per cent of the limit, to the last pico-dollar."""
+    return spent_pico_usd * 100 >= budget.limit_pico_usd * threshold
+
+
+def crossing_id(budget: Budget, first_day: int, threshold: int) -> str:
+    """Return the id of a crossing: of this revision, in the period from that day on.
+
+    It can be read, and ends in a digest of what it is made of. Nobody but this budget's revision
+    ever makes the same one: revisions of a name only ever go up, removed budgets' included.
+    """
+    day = _EPOCH.toordinal() + first_day
+    parts = (budget.name, f"r{budget.revision}", date.fromordinal(day).isoformat(), str(threshold))
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
+    return "-".join(("budget", *parts, digest))
+
+
+def crossings_of(
+    standing: Standing, now_ms: int, known_ids: Container[str] = frozenset()
+) -> list[Crossing]:
+    """Return the thresholds that a spend has reached, lowest first.
+
+    Args:
+        standing: The budget, the period, and the spend that was read for it.
+        now_ms: Says whether the period is over, epoch milliseconds UTC.
+        known_ids: Ids of crossings that are written down already, and left out.
+    """
+    budget, period, spent = standing.budget, standing.period, standing.spent_pico_usd
+    if budget.is_removed:
+        return []
+    found = [
+        (threshold, event_id)
+        for threshold in budget.thresholds
+        if is_reached(budget, threshold, spent)
+        and (event_id := crossing_id(budget, period.first_day, threshold)) not in known_ids
+    ]
+    return [
+        Crossing(
+            event_id=event_id,
+            budget=budget,
+            period=period,
+            threshold=threshold,
+            spent_pico_usd=spent,
+            is_late=period.end_ms <= now_ms,
+            is_highest=threshold == found[-1][0],
+        )
+        for threshold, event_id in found
+    ]
+
+
+def period_days(period: str) -> int | None:
+    """Return N of an `N-day` period of 1 to 366 days, else None."""
+    match = _DAYS_PERIOD.fullmatch(period)
+    days = int(match[1]) if match else 0
+    return days if 1 <= days <= PERIOD_DAYS_MAX else None
+
+
+def check_budget(budget: Budget) -> None:
+    """Refuse a budget that is not what it must be.
+
+    Raises:
+        ConfigurationError: Says which of its values, what was found and what is expected.
+    """
+    if not _NAME.fullmatch(budget.name):
+        message = (
+            f"the budget name {budget.name!r} will not do: letters, digits, `.`, `_` and `-`, "
+            "1 to 64, a letter or digit first"
+        )
+        raise ConfigurationError(message)
+    _check_scope(budget.scope)
+    if not 0 < budget.limit_pico_usd <= LIMIT_USD_MAX * PICO_PER_USD:
+        message = (
+            f"budget {budget.name}: the limit is {format_pico_usd(budget.limit_pico_usd)} USD; "
+            f"give more than 0 and at most {LIMIT_USD_MAX}"
+        )
+        raise ConfigurationError(message)
+    _check_period(budget)
+    _check_thresholds(budget)
+
+
+def _check_scope(scope: Scope) -> None:
+    is_good = scope.kind in SCOPE_KINDS and bool(scope.id) != (scope.kind == "everything")
+    if not is_good or len(scope.id) > SCOPE_ID_LENGTH_MAX or not scope.id.isprintable():
+        message = (
+            f"the scope {scope.kind}/{scope.id[:80]!r} is none: its id is 1 to "
+            f"{SCOPE_ID_LENGTH_MAX} printable characters; everything alone has no id"
+        )
+        raise ConfigurationError(message)
+
+
+def _check_period(budget: Budget) -> None:
+    days = period_days(budget.period)
+    if days is None and budget.period not in {"daily", "weekly", "monthly"}:
+        message = (
+            f"budget {budget.name}: the period {budget.period!r} is none; give daily, weekly, "
+            f"monthly, or N-day with N from 1 to {PERIOD_DAYS_MAX}, such as 14-day"
+        )
+        raise ConfigurationError(message)
+    if days is None and budget.anchor_day:
+        message = f"budget {budget.name}: only an N-day period has an anchor, not {budget.period}"
+        raise ConfigurationError(message)
+    if not 0 <= budget.anchor_day <= DAY_MAX:
+        message = f"budget {budget.name}: the anchor must be a day from 1970 to 9998"
+        raise ConfigurationError(message)
+
+
+def _check_thresholds(budget: Budget) -> None:
+    thresholds = budget.thresholds
+    is_good = (
+        1 <= len(thresholds) <= THRESHOLDS_MAX
+        and list(thresholds) == sorted(set(thresholds))
+        and thresholds[0] >= 1
+        and thresholds[-1] <= THRESHOLD_MAX
+    )
+    if not is_good:
+        message = (
+            f"budget {budget.name}: the thresholds {', '.join(map(str, thresholds)) or '(none)'} "
+            f"will not do; give 1 to {THRESHOLDS_MAX} whole per cents of the limit, ascending, "
+            f"from 1 to {THRESHOLD_MAX}, such as 70,90,100"
+        )
+        raise ConfigurationError(message)
