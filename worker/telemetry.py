@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, Protocol, TextIO
 
 import msgspec
 import orjson
-import structlog
 
 from worker.core.errors import ConfigurationError, LedgerockError
 
@@ -217,6 +216,8 @@ def configure_logs(level: str = "info", stream: TextIO | None = None) -> None:
 
     Lines of libraries (from `logging`) are written the same way, from warnings on.
     """
+    import structlog  # noqa: PLC0415 - 60 ms, and the functions write their logs without it
+
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
