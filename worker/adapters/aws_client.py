@@ -40,6 +40,7 @@ class AwsClient:
         read_seconds: How long an answer may take; more than a long poll, where there is one.
         attempts_max: How often a request is made, the first time included.
         connections: How many requests can be under way at once.
+        region: Another Region than the environment's.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class AwsClient:
         read_seconds: float = READ_SECONDS,
         attempts_max: int = ATTEMPTS_MAX,
         connections: int = CONNECTIONS,
+        region: str | None = None,
     ) -> None:
         """Connect to nothing yet."""
         self.service = service
         self._given = client
         self._client = client
+        self._region = region
         self._config = _config(service, read_seconds, attempts_max, connections)
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
@@ -68,7 +71,9 @@ class AwsClient:
         async with self._opening:
             if self._client is None:
                 try:
-                    context = get_session().create_client(self.service, config=self._config)
+                    context = get_session().create_client(
+                        self.service, region_name=self._region, config=self._config
+                    )
                     self._client = await self._stack.enter_async_context(context)
                 except (BotoCoreError, ValueError) as error:
                     raise explained(error, subject=self.service, action="it") from error

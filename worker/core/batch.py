@@ -18,6 +18,7 @@ import msgspec
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key
 from worker.core.evidence import Evidence, Observation, merge
 from worker.core.ledger import Amounts, Entry, Rated, Status
+from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
 
 
@@ -32,6 +33,7 @@ class Batch(msgspec.Struct, gc=False):
             were, and how many of them improved the evidence.
         records: Observations folded in, those of failed calls left out.
         first_at_ms: Time of the oldest call, epoch milliseconds UTC; 0 if there is none.
+        profiles: ARNs of application inference profiles that calls name and nobody knows.
     """
 
     bodies: dict[bytes, bytes] = {}
@@ -40,6 +42,7 @@ class Batch(msgspec.Struct, gc=False):
     repeats: dict[bytes, tuple[int, int]] = {}
     records: int = 0
     first_at_ms: int = 0
+    profiles: set[str] = set()
 
 
 class BatchBuilder:
@@ -86,6 +89,7 @@ class BatchBuilder:
             ),
         )
         bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
+        unresolved: set[int] = set()
         for key, evidence in self._evidence.items():
             try:
                 rated = rate(evidence)
@@ -99,8 +103,12 @@ class BatchBuilder:
                 for interned in (route.facts, route.leaf, route.basis):
                     batch.interned[interned.id] = interned.encoded
                 leaves[route.leaf.id] = amounts = Amounts()
+                if route.leaf_value.model.startswith(PROFILE_RESOURCE):
+                    unresolved.add(route.leaf.id)
             elif route.facts.id not in batch.interned:
                 batch.interned[route.facts.id] = route.facts.encoded
+            if unresolved and route.leaf.id in unresolved:
+                batch.profiles.add(evidence.facts.model_id)
             _post(amounts, evidence, rated)
         for key, _, _ in self._failures:
             batch.records -= 1 + batch.repeats.pop(encode_key(key), (0, 0))[0]

@@ -32,6 +32,7 @@ from worker.core.results import (
     ObjectReference,
     Outcome,
     Position,
+    ProfileSeen,
     RecordResult,
 )
 
@@ -134,7 +135,9 @@ def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]
     return document | _details(evidence.facts_with_session(), terms, posting)
 
 
-def explain_other(outcome: Ignored | Malformed | ObjectReference) -> dict[str, Any]:
+def explain_other(
+    outcome: Ignored | Malformed | ObjectReference | ProfileSeen,
+) -> dict[str, Any]:
     """Explain a record that is no call: what became of it, why, and where it stood."""
     if isinstance(outcome, Malformed):
         document: dict[str, Any] = {
@@ -147,11 +150,12 @@ def explain_other(outcome: Ignored | Malformed | ObjectReference) -> dict[str, A
         if outcome.position.path != "$":
             document["record"] = outcome.position.path
         return document | _place(outcome.position)
-    reason = (
-        outcome.reason
-        if isinstance(outcome, Ignored)
-        else f"names s3://{outcome.bucket}/{outcome.key}, which is read on its own"
-    )
+    if isinstance(outcome, Ignored):
+        reason = outcome.reason
+    elif isinstance(outcome, ProfileSeen):
+        reason = f"says that {outcome.profile.arn} stands for {outcome.profile.model}"
+    else:
+        reason = f"names s3://{outcome.bucket}/{outcome.key}, which is read on its own"
     return {
         "result": RecordResult.IGNORED.value,
         "reason": reason,

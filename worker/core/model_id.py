@@ -28,6 +28,9 @@ MODEL_TEXT_LENGTH_MAX: Final = 256
 PROFILE_DEPTH_MAX: Final = 4
 """How many profiles in a row are followed; AWS lets a profile copy a system-defined one only."""
 
+PROFILE_RESOURCE: Final = "application-inference-profile/"
+"""How the resource of an application inference profile's ARN begins."""
+
 GLOBAL_GEOGRAPHY: Final = "global"
 
 KNOWN_PROVIDERS: Final = frozenset(
@@ -207,7 +210,7 @@ def resolve_model(
         # The first ARN is what the caller used; one that it was copied from may be elsewhere.
         region = region or arn.region
         kind, _separator, name = arn.resource.partition("/")
-        if arn.service == "bedrock" and kind == "application-inference-profile" and name:
+        if arn.service == "bedrock" and f"{kind}/" == PROFILE_RESOURCE and name:
             copied_from = profile_model(followed)
             if copied_from is None:
                 return _unresolved_profile(arn.resource, region)
@@ -221,9 +224,7 @@ def is_application_profile(model_id: str) -> bool:
     """Whether `model_id` is the ARN of an application inference profile."""
     arn = _parse_arn(model_id)
     return (
-        arn is not None
-        and arn.service == "bedrock"
-        and arn.resource.startswith("application-inference-profile/")
+        arn is not None and arn.service == "bedrock" and arn.resource.startswith(PROFILE_RESOURCE)
     )
 
 

@@ -143,6 +143,16 @@ class Poster:
         self._facts: dict[int, tuple[Facts, Interned]] = {}
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The prices that postings are worked out with."""
+        return self._catalogue
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that postings are worked out with."""
+        return self._registry
+
+    @property
     def basis(self) -> Basis:
         """The revisions that postings are worked out under."""
         return self._basis_value

@@ -276,6 +276,18 @@ class Registry:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def with_profiles(self, profiles: Iterable[ApplicationProfile]) -> "Registry":
+        """Return a registry that also knows these profiles, where the operator lists none."""
+        listed = {profile.arn for profile in self.applications}
+        more = [profile for profile in profiles if profile.arn not in listed]
+        return Registry(
+            agents=self.agents,
+            principals=self.principals,
+            applications=[*self.applications, *more],
+            rules=self.rules,
+            calendars=self.calendars,
+        )
+
     @property
     def has_calendars(self) -> bool:
         """Whether any scope keeps other days than UTC's."""

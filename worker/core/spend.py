@@ -73,9 +73,13 @@ class SpendSums:
         day = local_day(leaf, kind)
         for first_day, last_day, place in wanted:
             if first_day <= day <= last_day:
-                self.calls[place] += amounts.calls
-                self.cost_pico_usd[place] += amounts.cost_pico_usd
-                self.tokens[place] += tokens_of(amounts)
+                self.add_to(place, amounts)
+
+    def add_to(self, place: int, amounts: Amounts) -> None:
+        """Add amounts to one range, whatever day they are of."""
+        self.calls[place] += amounts.calls
+        self.cost_pico_usd[place] += amounts.cost_pico_usd
+        self.tokens[place] += tokens_of(amounts)
 
 
 def local_day(leaf: Leaf, kind: str) -> int:

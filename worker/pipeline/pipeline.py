@@ -229,7 +229,9 @@ class Pipeline:
         """Write down what follows from a commit, before its deliveries are acknowledged."""
         leaves: set[Leaf] = committed.touched
         if self.profiles is not None:
-            self.poster = await self.profiles.resolve(leaves, self.poster)
+            learned = await self.profiles.resolve(digest.batch.profiles, leaves, self.poster)
+            self.poster = learned.poster
+            leaves |= learned.moved
         if self.usage is not None:
             await self.usage.look(committed.postings, digest.malformed)
         if self.budgets is not None:

@@ -13,6 +13,7 @@ import msgspec
 
 from worker.core.decoders import fields
 from worker.core.decoders.fields import FieldError, Instant
+from worker.core.decoders.profiles import CREATE_PROFILE, decode_profile
 from worker.core.evidence import (
     NO_COUNTS,
     QUANTITY_MAX,
@@ -28,7 +29,7 @@ from worker.core.evidence import (
 )
 from worker.core.job_outputs import CREATE_JOB, TIER_BATCH, job_key, parse_job_arn
 from worker.core.memo import remember
-from worker.core.results import Ignored, Malformed
+from worker.core.results import Ignored, Malformed, ProfileSeen
 
 RUNTIME_SOURCE: Final = "bedrock.amazonaws.com"
 RUNTIME_EVENTS: Final = frozenset(
@@ -159,6 +160,9 @@ _NO_RESPONSE: Final = _Response()
 _NO_ISSUER: Final = _Issuer()
 
 
+CloudTrailOutcome = Observation | Ignored | Malformed | ProfileSeen
+
+
 class _Caller(NamedTuple):
     """Who called, as far as only CloudTrail knows: ranked as one, see `Facts`."""
 
@@ -178,7 +182,7 @@ class CloudTrailDecoder:
     def __init__(self) -> None:
         self._facts: dict[tuple[object, ...], Facts] = {}
 
-    def decode(self, raw: bytes | msgspec.Raw) -> Observation | Ignored | Malformed:
+    def decode(self, raw: bytes | msgspec.Raw) -> CloudTrailOutcome:
         """Return what one CloudTrail event says.
 
         Args:
@@ -186,13 +190,16 @@ class CloudTrailDecoder:
                 EventBridge event. Any bytes are safe.
 
         Returns:
-            An observation for runtime calls; `Ignored` with a reason for every other event;
-            `Malformed` if it is a runtime call with a field that cannot be accepted.
+            An observation for runtime calls; `ProfileSeen` for the creation of an application
+            inference profile; `Ignored` with a reason for every other event; `Malformed` if it
+            is one of the first two with a field that cannot be accepted.
         """
         try:
             header = _decode_header(raw)
             if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_JOB:
                 return self._observe_job(header, _decode_event(raw), raw)
+            if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_PROFILE:
+                return decode_profile(raw)
             reason = _no_call_reason(header)
             if reason:
                 return Ignored(reason)
