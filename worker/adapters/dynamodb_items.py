@@ -30,8 +30,10 @@ from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
 
+from worker.core.budget import Scope
 from worker.core.codec import owner_offset
 from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
+from worker.core.spend import tokens_of
 from worker.core.transactions import WIDE_KINDS, BalanceKey
 
 Item = dict[str, Any]
@@ -60,6 +62,12 @@ WIDE_LETTERS: Final = {
     "model": "m",
     "everything": "e",
 }
+WIDE_FIGURES: Final = "cnt"
+"""What wide items keep of each scope; see `wide_figures`."""
+
+EXPRESSION_BYTES_MAX: Final = 4_000
+"""An expression may have 4 KB (AWS documentation: "Quotas in Amazon DynamoDB")."""
+
 NAMES_KEPT: Final = 20_000
 _ID_BYTES: Final = 8
 _ID_CHARACTERS: Final = 13
@@ -253,20 +261,18 @@ def _wide_deltas(day: int, postings: Iterable[tuple[Leaf, Amounts, int]]) -> dic
 
 def wide_figures(amounts: Amounts) -> dict[str, int]:
     """Return what wide items keep of amounts: `c` cost in pico-USD, `n` calls, `t` tokens."""
-    tokens = (
-        amounts.input_tokens
-        + amounts.output_tokens
-        + amounts.cache_read_tokens
-        + amounts.cache_write_5m_tokens
-        + amounts.cache_write_1h_tokens
-    )
-    return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens}
+    return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens_of(amounts)}
 
 
 @lru_cache(maxsize=NAMES_KEPT)
 def wide_name(kind: str, scope: str) -> str:
     """Name a scope within a wide item; scopes are any text, attribute names are not."""
     return WIDE_LETTERS[kind] + _digest(scope)
+
+
+def wide_scope_name(scope: Scope) -> str:
+    """Name a wide scope within a wide item."""
+    return wide_name(scope.kind, "" if scope.kind == "everything" else scope.id)
 
 
 def leaf_amounts(item: Mapping[str, Any]) -> dict[int, Amounts]:
@@ -287,6 +293,16 @@ def wide_sums(item: Mapping[str, Any]) -> dict[str, int]:
         for name, value in item.items()
         if len(name) == 1 + _ID_CHARACTERS + 1 and name[0] in WIDE_LETTERS.values()
     }
+
+
+def wide_projection(names: Iterable[str]) -> str:
+    """Return the projection of some scopes' sums; empty for all, also where it would be too long.
+
+    A wide item may hold thousands of scopes' sums, and a budget needs one.
+    """
+    attributes = [name + letter for name in names for letter in WIDE_FIGURES]
+    projection = ",".join(("sk", *attributes))
+    return projection if attributes and len(projection) <= EXPRESSION_BYTES_MAX else ""
 
 
 @lru_cache(maxsize=NAMES_KEPT)

@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
 from worker.adapters import dynamodb_items as items
 from worker.adapters.dynamodb_names import Names, join_leaf, split_leaf
-from worker.adapters.dynamodb_requests import Dynamo
+from worker.adapters.dynamodb_requests import READS_AT_ONCE, Dynamo
 from worker.adapters.dynamodb_verify import verify
-from worker.adapters.ledger_reading import sum_by
+from worker.adapters.ledger_reading import spends, sum_by
 from worker.adapters.pace import Pace
+from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
 from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf
-from worker.ports import Verification
+from worker.core.spend import LOCAL_DAYS_OFF, SpendSums, is_nobody, merged_days
+from worker.ports import Spend, Verification
 
 SCAN_PAGE: Final = 1_000
 DAY_LAST: Final = 999_999
@@ -47,6 +47,7 @@ class DynamoBooks:
         self._names = Names()
         self._decoder = Bodies(self._names.value)
         self._ready = asyncio.Lock()
+        self._querying = asyncio.Semaphore(READS_AT_ONCE)
 
     async def find(self, request_id: str) -> list[Entry]:
         """Return the entries with this request id: one query."""
@@ -218,6 +219,57 @@ class DynamoBooks:
             for item in page
         ]
 
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
+        """Return what scopes spent, strongly read.
+
+        Ranges that overlap share a query: a payer's are read from its own series, those of all
+        wide scopes together from the wide items.
+        """
+        await self._prepare()
+        sums = SpendSums(ranges)
+        queries = [
+            self._add_payer(sums, principal, first, last)
+            for principal, days in _days_by_principal(ranges).items()
+            for first, last in days
+        ]
+        wide = [
+            (place, wanted)
+            for place, wanted in enumerate(ranges)
+            if wanted.scope.kind != "principal" and not is_nobody(wanted.scope)
+        ]
+        for first, last in merged_days((one.first_day, one.last_day) for _, one in wide):
+            queries.append(self._add_wide(sums, wide, first, last))
+        answers = await asyncio.gather(*queries, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return spends(sums)
+
+    async def _add_payer(self, sums: SpendSums, principal: str, first: int, last: int) -> None:
+        async with self._querying:
+            found = await self._series(principal, first, last)
+        for leaf, amounts in (await self._sums_in(found)).items():
+            sums.add_as("principal", leaf, amounts)
+
+    async def _add_wide(
+        self, sums: SpendSums, wide: Sequence[tuple[int, ScopeDays]], first: int, last: int
+    ) -> None:
+        """Add what wide items say; their days are those of each scope's own calendar."""
+        named = [
+            (place, wanted, items.wide_scope_name(wanted.scope))
+            for place, wanted in wide
+            if wanted.first_day <= last and wanted.last_day >= first
+        ]
+        names = sorted({name for _, _, name in named})
+        async with self._querying:
+            async for item in self._wide_items(first, last, names):
+                day, figures = items.day_of(item), items.wide_sums(item)
+                for place, wanted, name in named:
+                    if wanted.first_day <= day <= wanted.last_day:
+                        sums.calls[place] += figures.get(f"{name}n", 0)
+                        sums.cost_pico_usd[place] += figures.get(f"{name}c", 0)
+                        sums.tokens[place] += figures.get(f"{name}t", 0)
+
     async def wide_days(self) -> dict[tuple[int, str], int]:
         """Return the sums of all wide scopes by day and attribute name."""
         sums: dict[tuple[int, str], int] = {}
@@ -236,7 +288,11 @@ class DynamoBooks:
                 sums[name] = sums.get(name, 0) + value
         return sums
 
-    async def _wide_items(self, first_day: int, last_day: int) -> AsyncIterator[dict[str, Any]]:
+    async def _wide_items(
+        self, first_day: int, last_day: int, names: Sequence[str] = ()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the wide items of some days, with the sums of some scopes alone if these fit."""
+        projection = items.wide_projection(names)
         async for page in self._dynamo.pages(
             "query",
             TableName=self._balances,
@@ -247,6 +303,7 @@ class DynamoBooks:
                 ":first": {"S": f"{items.day_key(first_day)}#"},
                 ":last": {"S": f"{items.day_key(last_day)}$"},
             },
+            **({"ProjectionExpression": projection} if projection else {}),
         ):
             for item in page:
                 yield item
@@ -306,16 +363,17 @@ class DynamoBooks:
         if self._missing:
             async with self._ready:
                 while self._missing:
-                    await self._create(self._missing[-1])
+                    await self._dynamo.create_table(self._missing[-1])
                     self._missing.pop()
 
-    async def _create(self, definition: dict[str, Any]) -> None:
-        try:
-            await self._dynamo.call("create_table", **definition)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceInUseException":
-                raise
-        waiter = (await self._dynamo.client()).get_waiter("table_exists")
-        await waiter.wait(
-            TableName=definition["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-        )
+
+def _days_by_principal(ranges: Iterable[ScopeDays]) -> dict[str, list[tuple[int, int]]]:
+    """Return which UTC days of whose series may hold calls of the payers' local days."""
+    by_principal: dict[str, list[tuple[int, int]]] = {}
+    for wanted in ranges:
+        if wanted.scope.kind == "principal" and not is_nobody(wanted.scope):
+            first, last = wanted.first_day, wanted.last_day
+            if first <= last:
+                days = max(0, first - LOCAL_DAYS_OFF), last + LOCAL_DAYS_OFF
+                by_principal.setdefault(wanted.scope.id, []).append(days)
+    return {principal: merged_days(days) for principal, days in by_principal.items()}

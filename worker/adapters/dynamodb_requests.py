@@ -246,6 +246,18 @@ class Dynamo:
         message = f"DynamoDB left items of {table} unprocessed {ATTEMPTS_MAX} times"
         raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
 
+    async def create_table(self, definition: dict[str, Any]) -> None:
+        """Make a table unless it is there, and wait until it can be used; for local use."""
+        try:
+            await self.call("create_table", **definition)
+        except ClientError as error:
+            if _code(error) != "ResourceInUseException":
+                raise
+        waiter = (await self.client()).get_waiter("table_exists")
+        await waiter.wait(
+            TableName=definition["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+
     async def pages(self, operation: str, **arguments: Any) -> AsyncIterator[list[dict[str, Any]]]:  # noqa: ANN401
         """Yield the pages of a query or scan."""
         while True:

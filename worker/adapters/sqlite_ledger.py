@@ -9,46 +9,37 @@ split by model and a period's top spenders are range reads of small indexes, nev
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import compare, pending_of, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, spends, sum_by
+from worker.adapters.sqlite_file import SqliteFile
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
-    APPLICATION_ID,
     BALANCE_COLUMNS,
     COUNT_FIELDS,
     DIMENSION_COLUMNS,
     POST,
-    SCHEMA_VERSION,
-    schema,
 )
 from worker.core.batch import Batch, Reconciled, reconcile
+from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
-from worker.core.errors import (
-    ConfigurationError,
-    LedgerCorruptError,
-    LedgerockError,
-    TransientError,
-)
+from worker.core.errors import ConfigurationError, LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
-from worker.ports import Committed, Rebooking, Verification
+from worker.core.spend import LOCAL_DAYS_OFF, SpendSums, is_nobody
+from worker.ports import Committed, Rebooking, Spend, Verification
 
 KEYS_PER_LOOKUP: Final = 500
 SCAN_CHUNK: Final = 5_000
 INTERNED_KNOWN_MAX: Final = 200_000
-BUSY_TIMEOUT_SECONDS: Final = 60.0
-BUSY_PAUSE_SECONDS: Final = 0.02
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteFile):
     """A `worker.ports.Ledger` in one file.
 
     Args:
@@ -62,86 +53,9 @@ class SqliteLedger:
 
     def __init__(self, path: Path | str, *, discard: bool = False) -> None:
         """Open or create the file."""
-        self._path = Path(path)
-        self._discard = discard
-        # "" is SQLite's name for a temporary file that vanishes when it is closed.
-        name = "" if discard and _is_blank(self._path) else str(self._path)
+        super().__init__(path, discard=discard)
         self._known_interned: set[int] = set()
-        try:
-            self._connection = sqlite3.connect(
-                name, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
-            )
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-        try:
-            self._prepare_patiently()
-        except BaseException as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise self._unusable(error) from error
-            raise
         self._decoder = Bodies(self._lookup)
-
-    def _prepare_patiently(self) -> None:
-        """Prepare; where another process is just making this ledger, try again.
-
-        SQLite does not wait by itself when the change to a write-ahead log finds the file locked.
-        """
-        give_up_at = time.monotonic() + BUSY_TIMEOUT_SECONDS
-        while True:
-            try:
-                return self._prepare()
-            except sqlite3.OperationalError as error:
-                self._undo("ROLLBACK")
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                if time.monotonic() >= give_up_at:
-                    message = f"{self._path}: {error}: another process has been writing for long"
-                    raise TransientError(message) from error
-            time.sleep(BUSY_PAUSE_SECONDS)
-
-    def _unusable(self, error: sqlite3.Error) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self._path}: cannot be opened as a ledger ({error}); give --ledger sqlite:FILE "
-            "a ledger's file, or one that does not exist yet in a folder that does"
-        )
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        # One snapshot: another process may be making this ledger just now.
-        run("BEGIN")
-        application_id = run("PRAGMA application_id").fetchone()[0]
-        version = run("PRAGMA user_version").fetchone()[0]
-        empty = not run("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        run("COMMIT")
-        if not empty and application_id != APPLICATION_ID:
-            message = f"{self._path}: is an SQLite file of something else, not a ledger"
-            raise ConfigurationError(message)
-        if version > SCHEMA_VERSION:
-            message = (
-                f"{self._path}: was written by a newer version of ledgerock "
-                f"(format {version}, this one reads up to {SCHEMA_VERSION}); upgrade ledgerock"
-            )
-            raise ConfigurationError(message)
-        run("PRAGMA journal_mode = WAL")
-        # FULL: a commit that was reported is on the disk, whatever happens next (promise 8).
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA cache_size = -65536")
-        run("PRAGMA wal_autocheckpoint = 16000")
-        run("PRAGMA temp_store = MEMORY")
-        if self._discard:
-            run("BEGIN IMMEDIATE")
-        if empty:
-            self._create()
-
-    def _create(self) -> None:
-        with self._transaction():
-            if self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                return  # another process was faster
-            for statement in schema().split(";"):
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch in one transaction; see the port."""
@@ -283,7 +197,9 @@ class SqliteLedger:
         with self._faults():
             return list(self._read_balances(*_day_range(first_day, last_day)))
 
-    def _read_balances(self, where: str, bounds: tuple[int, ...]) -> Iterator[tuple[Leaf, Amounts]]:
+    def _read_balances(
+        self, where: str, bounds: tuple[int | str, ...]
+    ) -> Iterator[tuple[Leaf, Amounts]]:
         """Yield balances as their columns have them, which is what reports are made of."""
         names = ", ".join(BALANCE_COLUMNS)
         statement = f"SELECT {names} FROM balance{where}"  # noqa: S608 - column names are ours
@@ -320,6 +236,46 @@ class SqliteLedger:
         totals = {str(row[0]): _amounts(row[1:]) for row in rows}
         return {key: amounts for key, amounts in totals.items() if not amounts.is_zero()}
 
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
+        """Return what scopes spent: ranges of the index by payer, or of the one by day."""
+        with self._faults():
+            return [self._spent(wanted) for wanted in ranges]
+
+    def _spent(self, wanted: ScopeDays) -> Spend:
+        """Add up one range.
+
+        A local day is at most one off the UTC day. So whatever is further from both ends of the
+        range is in it for sure, and SQLite can sum it; only calls of the UTC days around the
+        ends must be asked for their local day.
+        """
+        scope, first, last = wanted.scope, wanted.first_day, wanted.last_day
+        if is_nobody(scope) or first > last:
+            return Spend()
+        field = "" if scope.kind == "everything" else f" AND {scope.kind} = ?"
+        bounds = () if scope.kind == "everything" else (scope.id,)
+        near = sorted({first - LOCAL_DAYS_OFF, first, last, last + LOCAL_DAYS_OFF})
+        where = f" WHERE day IN ({', '.join('?' * len(near))}){field}"
+        sums = SpendSums([wanted])
+        for leaf, amounts in self._read_balances(where, (*near, *bounds)):
+            sums.add(leaf, amounts)
+        within = f" WHERE day BETWEEN ? AND ?{field}"
+        within_bounds = (first + LOCAL_DAYS_OFF, last - LOCAL_DAYS_OFF, *bounds)
+        for amounts in self._summed(within, within_bounds):
+            sums.add_to(0, amounts)
+        return spends(sums)[0]
+
+    def _summed(self, where: str, bounds: tuple[int | str, ...]) -> Iterator[Amounts]:
+        """Yield amounts that add up to the balances there are."""
+        names = ", ".join(f"sum({name})" for name in AMOUNT_COLUMNS)
+        statement = f"SELECT {names} FROM balance{where}"  # noqa: S608 - column names are ours
+        try:
+            row = self._connection.execute(statement, bounds).fetchone()
+        except sqlite3.OperationalError:  # a sum beyond 64 bits; Python's integers are endless
+            yield from (amounts for _, amounts in self._read_balances(where, bounds))
+            return
+        if row[0] is not None:
+            yield _amounts(row)
+
     async def verify(self) -> Verification:
         """Compare balances with entries on one snapshot."""
         snapshot = not self._connection.in_transaction
@@ -348,76 +304,6 @@ class SqliteLedger:
                 self._connection.execute("DELETE FROM progress WHERE name = ?", (name,))
             else:
                 self._connection.execute("REPLACE INTO progress VALUES (?, ?)", (name, note))
-
-    async def close(self) -> None:
-        """Close the file; what a dry run booked is gone with it."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        self._connection.close()
-
-    def _undo(self, statement: str) -> None:
-        """Roll back; some faults (disk full) make SQLite do so by itself."""
-        if self._connection.in_transaction:
-            self._connection.execute(statement)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One immediate transaction: reads in it are of the state it will change.
-
-        A dry run holds one such transaction open to the end and nests the others in it.
-        """
-        run = self._connection.execute
-        nested = self._connection.in_transaction
-        if self._discard and not nested:
-            # SQLite gave the outer transaction up (disk full): what follows would be kept.
-            message = f"{self._path}: the dry run cannot go on, its bookings were lost; start again"
-            raise LedgerockError(message)
-        begin, end, undo = (
-            ("SAVEPOINT step", "RELEASE step", "ROLLBACK TO step")
-            if nested
-            else ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
-        )
-        with self._faults():
-            run(begin)
-            try:
-                yield
-            except BaseException:
-                self._undo(undo)
-                raise
-            try:
-                run(end)
-            except sqlite3.Error:
-                self._undo(undo)  # a commit that failed (disk full) leaves its transaction open
-                raise
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Say in the ledger's own errors what SQLite complains of."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            message = f"{self._path}: {error}"
-            raise TransientError(message) from error
-        except (sqlite3.IntegrityError, OverflowError) as error:
-            message = (
-                f"{self._path}: {error}; a balance would pass what the ledger can hold exactly; "
-                "nothing of this batch was booked"
-            )
-            raise LedgerCorruptError(message) from error
-        except sqlite3.DatabaseError as error:
-            message = (
-                f"{self._path}: {error}; take the file from a backup, or replay the logs into "
-                "a new ledger"
-            )
-            raise LedgerCorruptError(message) from error
-
-
-def _is_blank(path: Path) -> bool:
-    """Whether a ledger would have to be made there."""
-    try:
-        return path.stat().st_size == 0 and path.is_file()
-    except OSError:
-        return True
 
 
 def _delta(deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf) -> Amounts:

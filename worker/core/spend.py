@@ -8,9 +8,6 @@ from typing import Final
 from worker.core.budget import Scope, ScopeDays
 from worker.core.ledger import Amounts, Leaf
 
-SCOPE_FIELDS: Final = ("principal", "agent", "team", "application", "account", "model")
-"""Kinds of scopes that are fields of a leaf: all but `everything`."""
-
 LOCAL_DAYS_OFF: Final = 1
 """How far a local day may be from the UTC day of the same moment."""
 
@@ -54,22 +51,18 @@ class SpendSums:
                 scope_id = "" if wanted.scope.kind == "everything" else wanted.scope.id
                 days = (wanted.first_day, wanted.last_day, place)
                 self._wanted.setdefault((wanted.scope.kind, scope_id), []).append(days)
-        kinds = {kind for kind, _ in self._wanted}
-        self._fields = [kind for kind in SCOPE_FIELDS if kind in kinds]
-        self._everything = self._wanted.get(("everything", ""), [])
+        self._kinds = sorted({kind for kind, _ in self._wanted})
 
     def add(self, leaf: Leaf, amounts: Amounts) -> None:
         """Add a balance to every range that it belongs to."""
-        for kind in self._fields:
-            wanted = self._wanted.get((kind, getattr(leaf, kind)))
-            if wanted is not None:
-                self._add_to(wanted, kind, leaf, amounts)
-        if self._everything:
-            self._add_to(self._everything, "everything", leaf, amounts)
+        for kind in self._kinds:
+            self.add_as(kind, leaf, amounts)
 
-    def _add_to(
-        self, wanted: list[tuple[int, int, int]], kind: str, leaf: Leaf, amounts: Amounts
-    ) -> None:
+    def add_as(self, kind: str, leaf: Leaf, amounts: Amounts) -> None:
+        """Add a balance to the ranges of its scope of one kind."""
+        wanted = self._wanted.get((kind, "" if kind == "everything" else getattr(leaf, kind)))
+        if wanted is None:
+            return
         day = local_day(leaf, kind)
         for first_day, last_day, place in wanted:
             if first_day <= day <= last_day:
