@@ -311,3 +311,16 @@ def event_id_of(kind: str, *parts: str) -> str:
         len(part).to_bytes(8) + part.encode("utf-8", "surrogatepass") for part in parts
     )
     return f"{kind}-{blake2b(joined, digest_size=12).hexdigest()}"
+
+
+class _Occurred(msgspec.Struct):
+    occurred_at: datetime
+
+
+def occurred_at_ms(detail: bytes) -> int | None:
+    """Return the event time that a detail names, epoch milliseconds UTC; None if it names none."""
+    try:
+        occurred_at = msgspec.json.decode(detail, type=_Occurred).occurred_at
+        return (occurred_at - _EPOCH) // timedelta(milliseconds=1)
+    except (msgspec.DecodeError, TypeError):
+        return None
