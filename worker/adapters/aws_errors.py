@@ -34,6 +34,7 @@ TRANSIENT_CODES: Final = frozenset(
         "KMSThrottlingException",
         "KmsThrottled",
         "LimitExceededException",
+        "OverLimit",
         "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
