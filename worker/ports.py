@@ -6,7 +6,7 @@ contract suite runs over all adapters of a port.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -202,6 +202,9 @@ class Quarantine(Protocol):
     async def remove(self, item_id: str) -> None:
         """Take an item out, after its record was booked; it is no error if it is gone."""
 
+    async def close(self) -> None:
+        """Close connections."""
+
 
 class StoredObject(msgspec.Struct, frozen=True, gc=False):
     """An object as a listing names it.
@@ -326,7 +329,7 @@ class OpenedObject(Protocol):
     def version(self) -> str:
         """Version id, or the entity tag where the bucket keeps no versions."""
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield its content, all of that version; a lost connection is taken up again.
 
         Raises:
