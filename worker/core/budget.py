@@ -30,17 +30,12 @@ SCOPE_ID_LENGTH_MAX: Final = 1_024
 ScopeKind = Literal["principal", "agent", "team", "application", "account", "model", "everything"]
 SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
 
-BudgetState = Literal["ok", "warning", "critical", "exceeded"]
-"""How a budget stands: no threshold reached, the first ones, 90 per cent and more, the limit."""
-
 _EPOCH: Final = date(1970, 1, 1)
 DAY_MAX: Final = (date(9998, 12, 31) - _EPOCH).days
 """Last day that periods are worked out for; the calendar ends a year later."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _DAYS_PERIOD: Final = re.compile(r"([1-9][0-9]{0,2})-day", re.ASCII)
-_PER_CENT_CRITICAL: Final = 90
-_PER_CENT_EXCEEDED: Final = 100
 _DIGEST_LENGTH: Final = 12
 
 
@@ -106,11 +101,6 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     created_at_ms: int = 0
     is_removed: bool = False
 
-    @property
-    def subject(self) -> str:
-        """What the notices of this budget are about."""
-        return f"budget/{self.name}"
-
 
 class BudgetPeriod(msgspec.Struct, frozen=True, gc=False):
     """One period of a budget, in local days of its scope.
@@ -158,38 +148,6 @@ class Crossing(msgspec.Struct, frozen=True, gc=False):
     is_highest: bool
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
-    """What was spent of a budget in one period."""
-
-    budget: Budget
-    period: BudgetPeriod
-    spent_pico_usd: int
-
-    @property
-    def state(self) -> BudgetState:
-        """How the budget stands: by its highest threshold that is reached, and by its limit."""
-        if is_reached(self.budget, _PER_CENT_EXCEEDED, self.spent_pico_usd):
-            return "exceeded"
-        reached = [
-            threshold
-            for threshold in self.budget.thresholds
-            if is_reached(self.budget, threshold, self.spent_pico_usd)
-        ]
-        return level_of(reached[-1]) if reached else "ok"
-
-    @property
-    def per_mille(self) -> int:
-        """Tenths of a per cent of the limit that are spent, rounded down; never below zero."""
-        return max(self.spent_pico_usd, 0) * 1_000 // self.budget.limit_pico_usd
-
-
-def level_of(threshold: int) -> BudgetState:
-    """Name a threshold: `warning`, `critical` from 90 per cent on, `exceeded` from 100 on."""
-    if threshold >= _PER_CENT_EXCEEDED:
-        return "exceeded"
-    return "critical" if threshold >= _PER_CENT_CRITICAL else "warning"
-
-
 def is_reached(budget: Budget, threshold: int, spent_pico_usd: int) -> bool:
     """Whether the spend is that many per cent of the limit, to the last pico-dollar."""
     return spent_pico_usd * 100 >= budget.limit_pico_usd * threshold
@@ -204,26 +162,31 @@ def crossing_id(budget: Budget, first_day: int, threshold: int) -> str:
     day = _EPOCH.toordinal() + first_day
     parts = (budget.name, f"r{budget.revision}", date.fromordinal(day).isoformat(), str(threshold))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
-    return "-".join(("budget", *parts, digest))
+    return "-".join(("crossing", *parts, digest))
 
 
 def crossings_of(
-    standing: Standing, now_ms: int, known_ids: Container[str] = frozenset()
+    budget: Budget,
+    period: BudgetPeriod,
+    spent_pico_usd: int,
+    now_ms: int,
+    known_ids: Container[str] = frozenset(),
 ) -> list[Crossing]:
     """Return the thresholds that a spend has reached, lowest first.
 
     Args:
-        standing: The budget, the period, and the spend that was read for it.
+        budget: Whose thresholds; one that was removed has none.
+        period: Which period.
+        spent_pico_usd: The spend that was read for it.
         now_ms: Says whether the period is over, epoch milliseconds UTC.
         known_ids: Ids of crossings that are written down already, and left out.
     """
-    budget, period, spent = standing.budget, standing.period, standing.spent_pico_usd
     if budget.is_removed:
         return []
     found = [
         (threshold, event_id)
         for threshold in budget.thresholds
-        if is_reached(budget, threshold, spent)
+        if is_reached(budget, threshold, spent_pico_usd)
         and (event_id := crossing_id(budget, period.first_day, threshold)) not in known_ids
     ]
     return [
@@ -232,7 +195,7 @@ def crossings_of(
             budget=budget,
             period=period,
             threshold=threshold,
-            spent_pico_usd=spent,
+            spent_pico_usd=spent_pico_usd,
             is_late=period.end_ms <= now_ms,
             is_highest=threshold == found[-1][0],
         )
