@@ -121,6 +121,11 @@ def error_status(error: BaseException) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def is_unknown_caller(error: BaseException) -> bool:
+    """Whether there are no credentials, or none that AWS accepts: nothing at all can be asked."""
+    return isinstance(error, _CREDENTIALS) or error_code(error) in UNKNOWN_CALLER_CODES
+
+
 def explained(
     error: BaseException, *, subject: str, action: str, advice: str = ""
 ) -> TransientError | ConfigurationError:
