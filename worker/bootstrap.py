@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.adapters.catalogue_files import load_catalogue
 from worker.adapters.clock import SystemClock
@@ -19,10 +20,17 @@ from worker.adapters.quarantine_files import FileQuarantine
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.registry_file import load_registry
 from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.adapters.sqlite_state import (
+    SqliteBudgets,
+    SqliteNotes,
+    SqliteOutbox,
+    SqliteProfiles,
+    StateFile,
+)
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError
 from worker.core.posting import Poster
-from worker.core.registry import EMPTY_REGISTRY
+from worker.core.registry import EMPTY_REGISTRY, Registry
 from worker.pipeline import Pipeline
 from worker.ports import (
     BudgetStore,
@@ -61,8 +69,17 @@ def make_poster(settings: Settings) -> Poster:
     Raises:
         ConfigurationError: A file is missing or malformed.
     """
-    registry = EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
+    registry = make_registry(settings)
     return Poster(load_catalogue(settings.prices), registry)
+
+
+def make_registry(settings: Settings) -> Registry:
+    """Load the registry.
+
+    Raises:
+        ConfigurationError: Its file is missing or malformed.
+    """
+    return EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
 
 
 def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool = False) -> Ledger:
@@ -87,22 +104,26 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
             discard=discard,
             entries_per_second=settings.entries_per_second,
         )
+    file = _ledger_file(settings, must_exist=must_exist)
+    return MemoryLedger() if file is None else SqliteLedger(file, discard=discard)
+
+
+def _ledger_file(settings: Settings, *, must_exist: bool) -> Path | None:
+    """Return the ledger's file; None for memory."""
     file = settings.ledger_file
-    if file is None:
-        if must_exist:
-            message = (
-                "--ledger memory: the memory ledger lives for one replay only; "
-                "replay into a file and name that, such as --ledger sqlite:ledgerock.db"
-            )
-            raise ConfigurationError(message)
-        return MemoryLedger()
-    if must_exist and not file.exists():
+    if file is None and must_exist:
+        message = (
+            "--ledger memory: the memory ledger lives for one replay only; "
+            "replay into a file and name that, such as --ledger sqlite:ledgerock.db"
+        )
+        raise ConfigurationError(message)
+    if file is not None and must_exist and not file.exists():
         message = (
             f"--ledger {settings.ledger}: there is no such file; book something first with "
             "`ledgerock replay PATH`, or name another ledger"
         )
         raise ConfigurationError(message)
-    return SqliteLedger(file, discard=discard)
+    return file
 
 
 def open_state(settings: Settings, *, must_exist: bool = False) -> State:
@@ -116,7 +137,12 @@ def open_state(settings: Settings, *, must_exist: bool = False) -> State:
         ConfigurationError: It cannot be opened, or does not exist though it must. A shared
             ledger's table is looked for when it is first used.
     """
-    del settings, must_exist
+    prefix = settings.ledger_tables
+    if prefix is not None:
+        return _shared_state(prefix, create_tables=settings.create_tables)
+    file = _ledger_file(settings, must_exist=must_exist)
+    if file is not None:
+        return _state_in(file)
     return State(
         budgets=MemoryBudgets(),
         outbox=MemoryOutbox(),
@@ -130,9 +156,41 @@ async def _nothing_to_close() -> None:
     pass
 
 
+def _state_in(path: Path) -> State:
+    file = StateFile(path)
+    return State(
+        budgets=SqliteBudgets(file),
+        outbox=SqliteOutbox(file),
+        notes=SqliteNotes(file),
+        profiles=SqliteProfiles(file),
+        close=file.close,
+    )
+
+
+def _shared_state(prefix: str, *, create_tables: bool) -> State:
+    from worker.adapters.dynamodb_budgets import DynamoBudgets  # noqa: PLC0415 - half a second
+    from worker.adapters.dynamodb_notes import DynamoNotes  # noqa: PLC0415
+    from worker.adapters.dynamodb_outbox import DynamoOutbox  # noqa: PLC0415
+    from worker.adapters.dynamodb_profiles import DynamoProfiles  # noqa: PLC0415
+    from worker.adapters.dynamodb_state import StateTable  # noqa: PLC0415
+
+    table = StateTable(prefix, create_tables=create_tables)
+    return State(
+        budgets=DynamoBudgets(table),
+        outbox=DynamoOutbox(table),
+        notes=DynamoNotes(table),
+        profiles=DynamoProfiles(table),
+        close=table.close,
+    )
+
+
 def open_quarantine(settings: Settings, *, discard: bool = False) -> Quarantine:
     """Open the quarantine that belongs to the ledger."""
-    directory = settings.quarantine_directory
+    directory, place = settings.quarantine_directory, settings.quarantine_place
+    if place is not None and not discard:
+        from worker.adapters.quarantine_s3 import S3Quarantine  # noqa: PLC0415 - half a second
+
+        return S3Quarantine(place, SystemClock())
     if directory is None or discard:
         return MemoryQuarantine(SystemClock())
     return FileQuarantine(directory, SystemClock())
@@ -171,6 +229,32 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
     """
     async with open_pipeline(settings) as pipeline:
         yield Booking(pipeline=pipeline, settings=settings)
+
+
+@asynccontextmanager
+async def open_function(environment: Mapping[str, str]) -> AsyncIterator[Booking]:
+    """Put together what a function works with: settings from environment and Parameter Store.
+
+    A function's ledger is in DynamoDB unless it says otherwise: what it keeps in memory is lost
+    with its process, though its deliveries were acknowledged.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or the ledger would be lost.
+        TransientError: The Parameter Store cannot be reached now.
+    """
+    if environment.get("LEDGEROCK_SSM_PATH"):
+        from worker.adapters.ssm_settings import with_parameters  # noqa: PLC0415 - few need it
+
+        environment = await with_parameters(environment)
+    settings = Settings.read({"LEDGEROCK_LEDGER": "dynamodb", **environment})
+    if not settings.is_kept:
+        message = (
+            f"LEDGEROCK_LEDGER={settings.ledger}: a function's memory is lost with its process; "
+            "give dynamodb or dynamodb:PREFIX"
+        )
+        raise ConfigurationError(message)
+    async with open_booking(settings) as booking:
+        yield booking
 
 
 @asynccontextmanager

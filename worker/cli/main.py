@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import explain, prices, quarantine, rebook, replay, report, verify
+from worker.cli import budgets, explain, prices, quarantine, rebook, replay, report, verify
 from worker.cli.group import SpeakingGroup
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for module in (replay, explain, report, verify, rebook):
     module.register(app)
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(prices.app, name="prices")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -1,0 +1,245 @@
+"""`ledgerock budgets`: limits on what scopes may spend, and how they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.options import (
+    JsonOption,
+    LedgerOption,
+    RegistryOption,
+    ledger_option,
+    read_settings,
+)
+from worker.cli.times import parse_time
+from worker.core.errors import ConfigurationError
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.cli.budgets_set import Wishes
+    from worker.cli.budgets_work import Books
+
+app = typer.Typer(
+    help="Set limits on what scopes may spend, and see how they stand.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: ledgerock budgets set research --scope team/research --limit 500",
+)
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_PER_CENTS = re.compile(r"[0-9]{1,4}(,[0-9]{1,4})*", re.ASCII)
+_MS_PER_DAY = 86_400_000
+
+
+def _limit(text: str) -> int:
+    from worker.core.money import MoneyError, parse_usd_to_pico
+
+    try:
+        return parse_usd_to_pico(text)
+    except MoneyError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _day(text: str) -> int:
+    if not _DATE.fullmatch(text):
+        message = f"{text!r} is no date; give one like 2026-11-02"
+        raise typer.BadParameter(message)
+    return parse_time(text) // _MS_PER_DAY
+
+
+def _thresholds(text: str) -> tuple[int, ...]:
+    compact = text.replace(" ", "").removesuffix(",")
+    if not _PER_CENTS.fullmatch(compact):
+        message = f"{text!r} are no thresholds; give whole per cents such as 70,90,100"
+        raise typer.BadParameter(message)
+    return tuple(int(part) for part in compact.split(","))
+
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The budget's name, such as research.")
+]
+
+
+@app.command(
+    "set",
+    epilog="Example: ledgerock budgets set research --scope team/research --limit 500",
+)
+def set_budget(
+    name: NameArgument,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope",
+            metavar="KIND/ID",
+            help="Whose spend: everything, or a principal, agent, team, application, account or "
+            "model. Examples: --scope team/research, --scope principal/user/111122223333/alice",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="USD",
+            parser=_limit,
+            help="What may be spent in one period, exact to 12 decimals. Example: --limit 500",
+        ),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            "--period",
+            metavar="PERIOD",
+            help="monthly (the default), weekly (from Monday), daily, or N-day, such as 14-day; "
+            "of the calendar that the registry has for the scope, UTC's otherwise.",
+        ),
+    ] = None,
+    anchor: Annotated[
+        int | None,
+        typer.Option(
+            "--anchor",
+            metavar="DATE",
+            parser=_day,
+            help="A first day of an N-day period. Default: today. Example: --anchor 2026-11-02",
+        ),
+    ] = None,
+    thresholds: Annotated[
+        tuple[int, ...] | None,
+        typer.Option(
+            "--thresholds",
+            metavar="N,N,...",
+            parser=_thresholds,
+            help="Per cents of the limit at which somebody is told. Default: 70,90,100",
+        ),
+    ] = None,
+    ledger: LedgerOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a budget, or change one, and see what is spent of it already.
+
+    What is not given stays as it is, or takes its default in a new budget. A changed budget is
+    a new revision: thresholds that are reached are told of anew.
+    """
+    from worker.cli.budgets_output import print_set, set_document
+    from worker.cli.budgets_set import Wishes, set_one
+    from worker.cli.output import print_json
+    from worker.cli.running import run
+
+    settings = _settings(read_settings(ledger=ledger, registry=registry))
+    wishes = Wishes(
+        name=name, scope=scope, limit=limit, period=period, anchor=anchor, thresholds=thresholds
+    )
+
+    async def work(wishes: Wishes) -> None:
+        async with _books(settings) as books:
+            done = await set_one(books, wishes)
+            if as_json:
+                print_json(set_document(done, books.registry))
+            else:
+                print_set(done, books.registry, ledger_option(settings))
+
+    run(work(wishes))
+
+
+@app.command("list", epilog="Example: ledgerock budgets list --json | jq '.budgets[].state'")
+def list_budgets(
+    ledger: LedgerOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all budgets: what is spent in their current periods, and how serious that is."""
+    from worker.cli.budgets_output import print_standings, standing_document
+    from worker.cli.output import print_json
+    from worker.cli.running import run
+
+    settings = _settings(read_settings(ledger=ledger, registry=registry))
+
+    async def work() -> None:
+        async with _books(settings, must_exist=True) as books:
+            standings = await books.standings()
+            if as_json:
+                documents = [standing_document(one, books.registry) for one in standings]
+                print_json({"count": len(documents), "budgets": documents})
+            else:
+                print_standings(standings, ledger_option(settings))
+
+    run(work())
+
+
+@app.command(epilog="Example: ledgerock budgets show research")
+def show(
+    name: NameArgument,
+    ledger: LedgerOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one budget with the thresholds that were crossed, and whether they were announced."""
+    from worker.cli.budgets_output import print_shown, shown_document
+    from worker.cli.output import print_json
+    from worker.cli.running import run
+
+    settings = _settings(read_settings(ledger=ledger, registry=registry))
+
+    async def work() -> None:
+        async with _books(settings, must_exist=True) as books:
+            shown = await books.shown(name)
+            if as_json:
+                print_json(shown_document(shown, books.registry))
+            else:
+                print_shown(shown, books.registry)
+
+    run(work())
+
+
+@app.command(epilog="Example: ledgerock budgets remove research")
+def remove(name: NameArgument, ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
+    """Remove a budget. What was spent stays booked, and what it was told of stays listed."""
+    from worker.cli.budgets_output import budget_document
+    from worker.cli.budgets_set import remove_one
+    from worker.cli.output import print_json
+    from worker.cli.running import run
+
+    settings = _settings(read_settings(ledger=ledger))
+
+    async def work() -> None:
+        async with _books(settings, must_exist=True) as books:
+            removed, is_change = await remove_one(books, name)
+        if as_json:
+            result = "removed" if is_change else "unchanged"
+            print_json({"result": result, "budget": budget_document(removed)})
+        else:
+            print(f"{name} {'is removed' if is_change else 'was removed already'}")
+
+    run(work())
+
+
+def _settings(settings: Settings) -> Settings:
+    if not settings.is_kept:
+        message = (
+            f"--ledger {settings.ledger} is gone with this command, and its budgets with it; "
+            "name one that is kept, such as --ledger sqlite:ledgerock.db"
+        )
+        raise ConfigurationError(message)
+    return settings
+
+
+@asynccontextmanager
+async def _books(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Books]:
+    from worker.bootstrap import make_registry, open_ledger, open_state
+    from worker.cli.budgets_work import Books
+
+    registry = make_registry(settings)
+    ledger = open_ledger(settings, must_exist=must_exist)
+    try:
+        state = open_state(settings, must_exist=must_exist)
+        try:
+            yield Books(ledger, state, registry)
+        finally:
+            await state.close()
+    finally:
+        await ledger.close()
