@@ -5,6 +5,7 @@ Each comes at most once per subject, cause and UTC day, with counts.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -132,6 +133,11 @@ def usage_counted(
 def usage_detail(detail: bytes) -> UsageDetail:
     """Read the detail of `Usage Unpriced` or `Usage Unmetered`."""
     return msgspec.json.decode(detail, type=UsageDetail)
+
+
+def usage_day(detail: UsageDetail) -> int:
+    """Return the UTC day that a usage event is about, days since 1970-01-01."""
+    return (date.fromisoformat(detail.period.first_day) - date(1970, 1, 1)).days
 
 
 def recounted(detail: UsageDetail, calls: int, counted_at_ms: int) -> bytes:
