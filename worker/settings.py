@@ -121,8 +121,8 @@ class Settings:
         ledger: `sqlite:FILE`, `memory`, `dynamodb` or `dynamodb:PREFIX`.
         prices: The operator's own price rows, a CSV file; None for the packaged ones alone.
         registry: The registry, a TOML file; None for an empty one.
-        quarantine: Directory of quarantined records; None puts it beside the ledger's file,
-            or where there is none, into the working directory.
+        quarantine: Where quarantined records are kept, a directory or `s3://BUCKET/PREFIX`; None
+            puts them beside the ledger's file, or where there is none, into the working directory.
         table_prefix: Begins the names of DynamoDB's tables, unless the ledger names another.
         create_tables: Make missing tables; for local use, AWS gets them by deployment.
         entries_per_second: How fast `verify` and `rebook` go through a shared ledger at most.
@@ -132,7 +132,7 @@ class Settings:
     ledger: str = LEDGER_DEFAULT
     prices: Path | None = None
     registry: Path | None = None
-    quarantine: Path | None = None
+    quarantine: Path | str | None = None
     table_prefix: str = TABLE_PREFIX_DEFAULT
     create_tables: bool = False
     entries_per_second: int | None = None
@@ -146,7 +146,7 @@ class Settings:
         ledger: str | None = None,
         prices: Path | None = None,
         registry: Path | None = None,
-        quarantine: Path | None = None,
+        quarantine: str | None = None,
     ) -> Settings:
         """Read the settings: an argument wins over the environment, which wins over defaults."""
 
@@ -158,7 +158,7 @@ class Settings:
             ledger=ledger or environment.get(ENVIRONMENT["ledger"]) or LEDGER_DEFAULT,
             prices=path(prices, "prices"),
             registry=path(registry, "registry"),
-            quarantine=path(quarantine, "quarantine"),
+            quarantine=_place(quarantine or environment.get(ENVIRONMENT["quarantine"])),
             table_prefix=environment.get(ENVIRONMENT["table_prefix"]) or TABLE_PREFIX_DEFAULT,
             create_tables=_flag(environment, ENVIRONMENT["create_tables"]),
             entries_per_second=_number(environment, ENVIRONMENT["entries_per_second"]),
@@ -208,14 +208,29 @@ class Settings:
         return self.ledger != "memory"
 
     @property
+    def quarantine_place(self) -> str | None:
+        """Where in S3 quarantined records are kept, `s3://BUCKET/PREFIX`, or None for elsewhere."""
+        return self.quarantine if isinstance(self.quarantine, str) else None
+
+    @property
+    def keeps_quarantine(self) -> bool:
+        """Whether quarantined records are still there for the next command."""
+        return self.quarantine_place is not None or self.quarantine_directory is not None
+
+    @property
     def quarantine_directory(self) -> Path | None:
-        """Where quarantined records are kept, or None for in memory."""
+        """Where quarantined records are kept, or None for in memory or S3."""
         if self.quarantine is not None:
-            return self.quarantine
+            return self.quarantine if isinstance(self.quarantine, Path) else None
         file = self.ledger_file
         if file is None:
             return Path(QUARANTINE_DEFAULT) if self.is_kept else None
         return file.with_name(f"{file.name}.quarantine")
+
+
+def _place(text: str | None) -> Path | str | None:
+    """Return a place in S3 as it is written, any other as a directory."""
+    return text if text and text.startswith("s3://") else Path(text) if text else None
 
 
 # AWS documentation: "Supported data types and naming rules in Amazon DynamoDB".

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from worker.adapters.quarantine_files import ambiguous, quarantine_id
+from worker.adapters.quarantine_records import ambiguous, quarantine_id
 from worker.core.results import Malformed
 from worker.ports import Clock, QuarantinedRecord
 
@@ -47,3 +47,6 @@ class MemoryQuarantine:
     async def remove(self, item_id: str) -> None:
         """Forget an item."""
         self._items.pop(item_id, None)
+
+    async def close(self) -> None:
+        """Do nothing: memory needs no closing."""

@@ -40,10 +40,10 @@ PricesOption = Annotated[
     ),
 ]
 QuarantineOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--quarantine",
-        metavar="DIR",
+        metavar="DIR|s3://BUCKET/PREFIX",
         help="Where records wait that were not understood. Default: beside the ledger. "
         "Example: --quarantine /data/quarantine",
     ),
@@ -91,7 +91,7 @@ def read_settings(
     ledger: str | None = None,
     registry: Path | None = None,
     prices: Path | None = None,
-    quarantine: Path | None = None,
+    quarantine: str | None = None,
 ) -> Settings:
     """Join options and environment."""
     return Settings.read(

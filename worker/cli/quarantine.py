@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -48,7 +50,8 @@ def list_items(
     from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, quarantine=quarantine)
-    items = run(_items(_open(settings)))
+    _check(settings)
+    items = run(_items(settings))
     if as_json:
         print_json({"count": len(items), "items": [item_document(item) for item in items]})
     else:
@@ -69,7 +72,8 @@ def show(
     from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, quarantine=quarantine)
-    item = run(_get(_open(settings), item_id))
+    _check(settings)
+    item = run(_get(settings, item_id))
     if as_json:
         print_json(item_document(item) | _body_document(item.record.body))
     else:
@@ -131,7 +135,8 @@ def drop(
     from worker.cli.running import run
 
     settings = read_settings(ledger=ledger, quarantine=quarantine)
-    items = run(_drop(_open(settings), item_ids))
+    _check(settings)
+    items = run(_drop(settings, item_ids))
     if as_json:
         print_json({"dropped": len(items), "items": [item_document(item) for item in items]})
         return
@@ -148,35 +153,45 @@ def _check(settings: Settings) -> None:
     from worker.cli.running import run
 
     directory = settings.quarantine_directory
-    if directory is None:
+    if not settings.keeps_quarantine:
         message = f"--ledger {settings.ledger} keeps no quarantine; name one with --quarantine DIR"
         raise ConfigurationError(message)
-    if settings.quarantine is None and not directory.exists():
+    if settings.quarantine is None and directory is not None and not directory.exists():
         run(open_ledger(settings, must_exist=True).close())
 
 
-def _open(settings: Settings) -> Quarantine:
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Quarantine]:
     from worker.bootstrap import open_quarantine
 
-    _check(settings)
-    return open_quarantine(settings)
+    quarantine = open_quarantine(settings)
+    try:
+        yield quarantine
+    finally:
+        await quarantine.close()
 
 
-async def _drop(quarantine: Quarantine, item_ids: list[str]) -> list[QuarantinedRecord]:
-    items = {item.id: item for item in [await _get(quarantine, item_id) for item_id in item_ids]}
-    for item_id in items:
-        await quarantine.remove(item_id)
+async def _drop(settings: Settings, item_ids: list[str]) -> list[QuarantinedRecord]:
+    from worker.cli.redrive import find_item
+
+    async with _opened(settings) as quarantine:
+        found = [await find_item(quarantine, item_id) for item_id in item_ids]
+        items = {item.id: item for item in found}
+        for item_id in items:
+            await quarantine.remove(item_id)
     return list(items.values())
 
 
-async def _items(quarantine: Quarantine) -> list[QuarantinedRecord]:
-    return [item async for item in quarantine.items()]
+async def _items(settings: Settings) -> list[QuarantinedRecord]:
+    async with _opened(settings) as quarantine:
+        return [item async for item in quarantine.items()]
 
 
-async def _get(quarantine: Quarantine, item_id: str) -> QuarantinedRecord:
+async def _get(settings: Settings, item_id: str) -> QuarantinedRecord:
     from worker.cli.redrive import find_item
 
-    return await find_item(quarantine, item_id)
+    async with _opened(settings) as quarantine:
+        return await find_item(quarantine, item_id)
 
 
 def item_document(item: QuarantinedRecord) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from worker.bootstrap import open_pipeline
-from worker.core.errors import ConfigurationError
+from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Observation
 from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome, Position
 from worker.pipeline import Digest, Digester, EvidenceRecord, Pipeline, Window
 from worker.ports import Committed, Quarantine, QuarantinedRecord
 from worker.replay.decoding import FileDecoder
 from worker.replay.files import find_files
+from worker.replay.objects import is_object
 from worker.settings import Settings
 
 _EVIDENCE_RECORD: Final = msgspec.json.Decoder(EvidenceRecord)
@@ -107,7 +108,7 @@ class _Reading(msgspec.Struct):
 
 
 class _Sources:
-    """Reads local files again that items of quarantine came from, each once."""
+    """Reads files and objects again that items of quarantine came from, each once."""
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         self._settings = settings
@@ -119,16 +120,13 @@ class _Sources:
         source = item.record.position.source
         if not _is_here(source):
             reason = (
-                "its body was not kept whole, and its source is no file here; "
+                "its body was not kept whole, and its source is neither a file here nor in S3; "
                 f"replay {source or 'its source'} instead, then drop it"
             )
             return Redriven(id=item.id, outlook=Outlook.QUARANTINED, reason=reason)
-        reading = self._known.get(source)
-        if reading is None:
-            reading = self._known[source] = await self._read(source)
-            committed = reading.committed
-        else:
-            committed = Committed(0, 0, 0, [])
+        first_time = source not in self._known
+        reading = await self._reading(source)
+        committed = reading.committed if first_time else Committed(0, 0, 0, [])
         reason = reading.reasons.get(item.record.position, "")
         if item.id in reading.ids:
             return _result(item, Outlook.QUARANTINED, committed, reason)
@@ -142,6 +140,33 @@ class _Sources:
         if reading.calls:
             return _result(item, Outlook.BOOKED, committed)
         return _result(item, Outlook.IGNORED, committed, "; ".join(reading.ignored))
+
+    async def redrive_notification(
+        self, item: QuarantinedRecord, names: Sequence[str], others: Committed
+    ) -> Redriven:
+        """Book the objects that an item's body names; the item goes if all could be read."""
+        committed = msgspec.structs.replace(others)
+        for name in names:
+            reading = await self._reading(name)
+            committed.recorded += reading.committed.recorded
+            committed.upgraded += reading.committed.upgraded
+            committed.duplicates += reading.committed.duplicates
+            unread = "; ".join(reading.reasons.values())
+            if unread:
+                return _result(item, Outlook.QUARANTINED, committed, f"{name}: {unread}")
+        await self._pipeline.quarantine.remove(item.id)
+        return _result(item, Outlook.BOOKED, committed)
+
+    async def _reading(self, source: str) -> _Reading:
+        """Read a source again, once; what cannot be read stays where it is, with the reason."""
+        reading = self._known.get(source)
+        if reading is None:
+            try:
+                reading = await self._read(source)
+            except (ConfigurationError, TransientError) as error:
+                reading = _Reading(Committed(0, 0, 0, []), set(), {Position(source): str(error)})
+            self._known[source] = reading
+        return reading
 
     async def _read(self, source: str) -> _Reading:
         reading = _Reading(Committed(0, 0, 0, []), set(), {})
@@ -163,6 +188,8 @@ class _Sources:
 
 
 def _is_here(source: str) -> bool:
+    if is_object(source):
+        return True
     try:
         return bool(source) and Path(source).exists()
     except OSError:
@@ -181,10 +208,13 @@ async def _redrive(pipeline: Pipeline, sources: _Sources, item: QuarantinedRecor
     # Still malformed ones keep this item; quarantining them would only file them twice.
     if digest.malformed:
         return _result(item, Outlook.QUARANTINED, committed, digest.malformed[0].reason)
-    for outcome in outcomes:
-        if isinstance(outcome, ObjectReference):
-            reason = f"names s3://{outcome.bucket}/{outcome.key}, which is to be replayed itself"
-            return _result(item, Outlook.QUARANTINED, committed, reason)
+    names = [
+        f"s3://{outcome.bucket}/{outcome.key}"
+        for outcome in outcomes
+        if isinstance(outcome, ObjectReference)
+    ]
+    if names:
+        return await sources.redrive_notification(item, names, committed)
     await pipeline.quarantine.remove(item.id)
     if any(isinstance(outcome, Observation) for outcome in outcomes):
         return _result(item, Outlook.BOOKED, committed)

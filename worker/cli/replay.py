@@ -206,7 +206,7 @@ def _quarantined(number: int, settings: Settings, *, dry_run: bool) -> str:
     from worker.cli.output import quantity
 
     records = f"{quantity(number, 'record')} not understood"
-    if dry_run or settings.quarantine_directory is None:
+    if dry_run or not settings.keeps_quarantine:
         return f"{records}; `ledgerock explain FILE` says why"
     where = quarantine_option(settings) or ledger_option(settings)
     return f"{records} and put aside; look at them with `ledgerock quarantine list{where}`"

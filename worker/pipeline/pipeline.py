@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -108,6 +108,8 @@ class Pipeline:
         self.usage = usage
         self.profiles = profiles
         self.objects = objects
+        self.fault = ""
+        """Why the last commit failed; empty once one succeeded."""
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
         """Book some deliveries, and wait for the objects that they name.
@@ -123,7 +125,7 @@ class Pipeline:
 
     async def steps(
         self, deliveries: Sequence[Delivery], *, deadline: float | None = None
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         """Book some deliveries together, then the objects that they name, one after another.
 
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
@@ -161,7 +163,7 @@ class Pipeline:
         outcomes: list[Outcome],
         unpostable: frozenset[str],
         deadline: float | None,
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         """Book the objects that a delivery names; the last step ends the delivery."""
         assert self.objects is not None  # noqa: S101 - nothing names objects otherwise
         references = [one for one in outcomes if isinstance(one, ObjectReference)]
@@ -185,13 +187,27 @@ class Pipeline:
     def _decode(self, delivery: Delivery) -> list[Outcome]:
         name = delivery.name or delivery.receipt
         try:
-            return list(self.decoder.decode(delivery.body, source=name))
+            outcomes = list(self.decoder.decode(delivery.body, source=name))
         except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
-            return [undecodable(error, delivery.body, Position(name))]
+            outcomes = [undecodable(error, delivery.body, Position(name))]
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, Malformed) and outcome.truncated:
+                # A queue keeps no copy: the delivery is put aside whole, once, for the redrive.
+                outcomes[index] = msgspec.structs.replace(
+                    outcome, body=delivery.body, truncated=False
+                )
+                break
+        return outcomes
 
     async def _book(self, digest: Digest) -> Figures:
         started = time.monotonic()
-        committed = await self.book(digest)
+        try:
+            committed = await self.book(digest)
+        except TransientError as error:
+            self.fault = str(error)
+            raise
+        if digest.batch.records:  # the ledger was asked
+            self.fault = ""
         totals = Amounts()
         for _, amounts in committed.postings:
             totals.add(amounts)
