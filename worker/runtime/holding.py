@@ -83,6 +83,10 @@ class Holdings:
         self._tell()
         return ended
 
+    def holds(self, source: str, delivery: Delivery) -> bool:
+        """Whether a delivery is in hand."""
+        return (source, delivery.receipt) in self._held
+
     def receipts(self, source: str, received_before: float) -> list[str]:
         """Return what is in hand of a source since before a time, by receipt."""
         return [

@@ -1,0 +1,277 @@
+"""Working batches off: book, settle what ended as it ends, and say how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Final, Protocol
+
+import structlog
+
+from worker.core.errors import ConfigurationError, TransientError
+from worker.core.results import DeliveryResult
+from worker.pipeline import Step
+from worker.ports import Clock, Delivery, Processed, Source
+from worker.runtime.batching import Batch, BatchQueue
+from worker.runtime.breaker import Breaker
+from worker.runtime.health import Health
+from worker.runtime.holding import Holdings
+from worker.runtime.receiving import deferred
+from worker.telemetry import Meter, measure_commit
+
+UNEXPECTED_MAX: Final = 5
+"""Errors nobody expected, with nothing booked in between, after which the worker ends."""
+PAUSE_FIRST_SECONDS: Final = 0.1
+PAUSE_LAST_SECONDS: Final = 5.0
+
+STOPPING: Final = "the worker stops; what was booked stays booked"
+
+_log = structlog.get_logger("worker.runtime.working")
+
+
+class Books(Protocol):
+    """Books deliveries: `worker.pipeline.Pipeline`."""
+
+    @property
+    def fault(self) -> str:
+        """Why the last commit failed; empty once one succeeded."""
+
+    def steps(
+        self, deliveries: Sequence[Delivery], *, deadline: float | None = None
+    ) -> AsyncGenerator[Step, None]:
+        """Yield what came of some deliveries, each ending in exactly one step."""
+
+
+class Working:
+    """Works off batches, several at the same time.
+
+    A fault that passes defers the batch, and the worker pauses before the next for as long as
+    nothing can be committed. An error that nobody expected is logged; each delivery of its batch
+    is then tried alone, so that one of them cannot hold up its neighbours, and those that fail
+    again are deferred. `UNEXPECTED_MAX` such errors with nothing booked in between end the
+    worker.
+
+    Args:
+        books: Books deliveries.
+        queue: Where batches come from.
+        holdings: Lets go of what was settled.
+        breaker: Is told what was quarantined.
+        health: Is told what could be committed.
+        meter: Measures.
+        clock: Ledger time.
+        batches_in_flight: Batches worked on at the same time at most.
+        on_written: Called after a commit that wrote down crossings.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of the worker
+        self,
+        *,
+        books: Books,
+        queue: BatchQueue,
+        holdings: Holdings,
+        breaker: Breaker,
+        health: Health,
+        meter: Meter,
+        clock: Clock,
+        batches_in_flight: int,
+        on_written: Callable[[], None],
+    ) -> None:
+        """Work on nothing yet."""
+        self._books = books
+        self._queue = queue
+        self._holdings = holdings
+        self._breaker = breaker
+        self._health = health
+        self._meter = meter
+        self._clock = clock
+        self._slots = asyncio.Semaphore(batches_in_flight)
+        self._on_written = on_written
+        self._deadline: float | None = None
+        self._limits: set[asyncio.Timeout] = set()
+        self._has_committed = False
+        self._failures = 0
+        self._unexpected = 0
+
+    async def run(self) -> None:
+        """Work until the queue says that nothing more comes.
+
+        Raises:
+            ExceptionGroup: Of a `ConfigurationError` (the ledger cannot be used, and never could
+                since the start), or of an error that nobody expected and that keeps coming.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._slots.acquire()
+                batch = await self._queue.take()
+                if batch is None:
+                    return
+                group.create_task(self._work(batch))
+
+    def stop_by(self, deadline: float) -> None:
+        """Defer what is not finished by a time of the event loop, seconds."""
+        self._deadline = deadline
+        for limit in self._limits:
+            limit.reschedule(deadline)
+        asyncio.get_running_loop().call_at(deadline, self._queue.cut_off)
+
+    async def _work(self, batch: Batch) -> None:
+        try:
+            try:
+                left = await self._book(batch.source, batch.deliveries)
+            except (ConfigurationError, TransientError):
+                raise
+            except Exception as error:  # noqa: BLE001 - counted, and raised if it repeats
+                await self._isolate(batch, error)
+            else:
+                await self._settle(batch.source, deferred(left, STOPPING))
+        except ConfigurationError as error:
+            if not self._has_committed:
+                raise
+            _log.exception("cannot book")
+            self._health.fault("ledger", str(error))
+            await self._defer(batch, str(error))
+        except TransientError as error:
+            self._health.not_committed(asyncio.get_running_loop().time(), str(error))
+            await self._defer(batch, str(error))
+        finally:
+            # An ordered group goes on only after its earlier deliveries were settled.
+            self._queue.done(batch)
+            self._slots.release()
+
+    async def _defer(self, batch: Batch, reason: str) -> None:
+        await self._settle(batch.source, deferred(self._in_hand(batch), reason))
+        await self._pause()
+
+    def _in_hand(self, batch: Batch) -> list[Delivery]:
+        return [one for one in batch.deliveries if self._holdings.holds(batch.source.name, one)]
+
+    async def _book(self, source: Source, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Book deliveries and settle them as they end; return what time did not allow."""
+        left = {delivery.receipt: delivery for delivery in deliveries}
+        async with aclosing(self._books.steps(deliveries)) as steps:
+            while True:
+                limit = asyncio.timeout_at(self._deadline)
+                try:
+                    async with limit:
+                        self._limits.add(limit)
+                        step = await anext(steps, None)
+                except TimeoutError:
+                    if limit.expired():
+                        return list(left.values())
+                    raise
+                finally:
+                    self._limits.discard(limit)
+                if step is None:
+                    return []
+                self._measure(step)
+                await self._settle(source, step.processed)
+                for one in step.processed:
+                    left.pop(one.receipt, None)
+                if self._books.fault:
+                    await self._pause()
+
+    def _measure(self, step: Step) -> None:
+        now, figures = asyncio.get_running_loop().time(), step.figures
+        if self._books.fault:
+            self._health.not_committed(now, self._books.fault)
+        elif figures.commit_seconds:
+            self._has_committed = True
+            self._failures = self._unexpected = 0
+            self._health.committed()
+        measure_commit(self._meter, figures, self._clock.now_ms())
+        ended = sum(one.result is not DeliveryResult.DEFERRED for one in step.processed)
+        opened = self._breaker.add(
+            now, records=figures.records, quarantined=figures.quarantined, deliveries=ended
+        )
+        if opened:
+            _log.error("the breaker opened: most records are quarantined", **self._share())
+        if figures.crossings:
+            self._on_written()
+
+    def _share(self) -> dict[str, float]:
+        return {"quarantined_share": round(self._breaker.share, 3)}
+
+    async def _settle(self, source: Source, processed: Sequence[Processed]) -> None:
+        """Settle what ended; what the source cannot be told of comes again by itself."""
+        if not processed:
+            return
+        now_ms = self._clock.now_ms()
+        try:
+            await source.settle(processed)
+        except (ConfigurationError, TransientError) as error:
+            _log.exception("settling failed", source=source.name, deliveries=len(processed))
+            self._health.fault(source.name, str(error))
+        ended = self._holdings.release(source.name, [one.receipt for one in processed])
+        for held in ended:
+            age_ms = now_ms - held.delivery.sent_at_ms
+            if held.delivery.sent_at_ms:
+                self._meter.observe("delivery_age_seconds", max(0, age_ms) / 1000)
+        for one in processed:
+            self._meter.add("deliveries", source=source.name, result=one.result.lower())
+        late = {one.receipt for one in processed if one.result is DeliveryResult.DEFERRED}
+        if late:
+            reason = next(one.reason for one in processed if one.receipt in late)
+            _log.info("deferred", source=source.name, deliveries=len(late), reason=reason)
+        await self._defer_followers(
+            source, {held.delivery.group for held in ended if held.delivery.receipt in late} - {""}
+        )
+
+    async def _defer_followers(self, source: Source, groups: Iterable[str]) -> None:
+        """Give back what waits behind a deferred delivery of its group: it must not come first."""
+        for group in groups:
+            for _, held_back in self._queue.give_back(source, group):
+                await self._settle(source, deferred(held_back, "an earlier one was deferred"))
+
+    async def give_back_all(self, reason: str) -> None:
+        """Defer everything that nobody began to work on."""
+        for source, deliveries in self._queue.give_back():
+            await self._settle(source, deferred(deliveries, reason))
+
+    async def _isolate(self, batch: Batch, error: Exception) -> None:
+        """Try each delivery of a failed batch alone, in order.
+
+        Raises:
+            Exception: That which nobody expected, once it was met too often.
+        """
+        self._unexpected_error(batch.source, error, len(batch.deliveries))
+        failed: set[str] = set()
+        for delivery in self._in_hand(batch):
+            if len(batch.deliveries) == 1 or (delivery.group and delivery.group in failed):
+                await self._settle(batch.source, deferred([delivery], _explain(error)))
+                continue
+            try:
+                left = await self._book(batch.source, [delivery])
+            except (ConfigurationError, TransientError):
+                raise
+            except Exception as again:  # noqa: BLE001 - counted, and raised if it repeats
+                self._unexpected_error(batch.source, again, 1)
+                failed.add(delivery.group)
+                await self._settle(batch.source, deferred([delivery], _explain(again)))
+            else:
+                await self._settle(batch.source, deferred(left, STOPPING))
+
+    def _unexpected_error(self, source: Source, error: Exception, deliveries: int) -> None:
+        self._unexpected += 1
+        self._meter.add("batches_failed")
+        _log.error(
+            "an error nobody expected",
+            source=source.name,
+            deliveries=deliveries,
+            times=self._unexpected,
+            exc_info=error,
+        )
+        if self._unexpected >= UNEXPECTED_MAX:
+            raise error
+
+    async def _pause(self) -> None:
+        """Wait a while that grows for as long as nothing can be committed."""
+        bound = min(PAUSE_LAST_SECONDS, PAUSE_FIRST_SECONDS * 2 ** min(self._failures, 16))
+        self._failures += 1
+        if self._deadline is None:
+            await asyncio.sleep(random.uniform(bound / 2, bound))  # noqa: S311 - jitter
+
+
+def _explain(error: Exception) -> str:
+    return f"an error nobody expected ({type(error).__name__}); see the worker's log"
