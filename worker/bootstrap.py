@@ -34,6 +34,7 @@ from worker.core.registry import EMPTY_REGISTRY, Registry
 from worker.pipeline import Pipeline
 from worker.ports import (
     BudgetStore,
+    EventBus,
     Ledger,
     Notes,
     ObjectStore,
@@ -194,6 +195,28 @@ def open_quarantine(settings: Settings, *, discard: bool = False) -> Quarantine:
     if directory is None or discard:
         return MemoryQuarantine(SystemClock())
     return FileQuarantine(directory, SystemClock())
+
+
+def open_bus(settings: Settings) -> EventBus | None:
+    """Open the bus that events are announced on; None if somebody else announces them.
+
+    Raises:
+        ConfigurationError: The setting names no file. A bus is looked for when it is first used.
+    """
+    name = settings.worker.bus
+    if not name:
+        return None
+    kind, _, path = name.partition(":")
+    if kind == "file":
+        if not path:
+            message = f"LEDGEROCK_BUS={name}: name the file as well, as in file:events.jsonl"
+            raise ConfigurationError(message)
+        from worker.adapters.file_bus import FileBus  # noqa: PLC0415 - for local use
+
+        return FileBus(Path(path))
+    from worker.adapters.eventbridge_bus import EventBridgeBus  # noqa: PLC0415 - half a second
+
+    return EventBridgeBus(name)
 
 
 def open_object_store() -> ObjectStore:
