@@ -47,7 +47,7 @@ class S3Reader:
 
     Notifications are others' words: an object that may not be read, or whose bucket is not
     there, is a `ConfigurationError` of that object alone. Where nothing can be asked at all
-    (no credentials, expired ones) it is a `TransientError`: no notification is to blame.
+    (no Region, no credentials, expired ones) it is a `TransientError`: no notification is to blame.
 
     Args:
         client: A client of S3; by default one is made from the environment.
@@ -73,6 +73,10 @@ class S3Reader:
             ConfigurationError: No permission, no such bucket, a request that S3 refuses.
         """
         opened = S3Object(self._client, reference, self._sleep)
+        try:
+            await self._client.open()
+        except ConfigurationError as error:
+            raise TransientError(str(error)) from error
         try:
             await opened.ask()
         except ClientError as error:

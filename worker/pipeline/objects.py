@@ -1,34 +1,334 @@
-"""Booking the objects that notifications name: streamed, in chunks, each version once."""
+"""Booking the objects that notifications name: streamed, in chunks, each version once.
+
+An object is decoded in a thread of its own, so that the event loop stays free for heartbeats,
+one chunk ahead of what is being booked and no further. How far a version was booked is noted
+after each chunk; a redelivery skips as much. The note only saves work: what is read twice is
+booked once all the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from worker import __version__
+from worker.core.decoders import DEFAULT_LIMITS, Decoder, Limits, ignored_object
+from worker.core.decoders.fields import QUARANTINED_BODY_BYTES_MAX
+from worker.core.errors import (
+    ConfigurationError,
+    LedgerockError,
+    MissingObjectError,
+    TransientError,
+    UnreadableObjectError,
+)
+from worker.core.evidence import Observation
 from worker.core.posting import Poster
-from worker.core.results import ObjectReference
-from worker.pipeline.digest import Digest
-from worker.ports import Clock, Delivery, Notes, ObjectReader
+from worker.core.results import Ignored, Malformed, ObjectReference, Outcome, Position
+from worker.pipeline.digest import Digest, Digester, undecodable
+from worker.ports import Clock, Delivery, Notes, ObjectReader, OpenedObject
+
+Result = TypeVar("Result")
+
+CHUNK_CALLS: Final = 2_000
+"""Calls booked at once."""
+CHUNK_OTHERS: Final = 256
+"""Malformed records booked at once; each may be 256 KiB."""
+CHUNK_RECORDS: Final = 20_000
+"""Records of all kinds, those that are no calls included."""
+
+NOTE_KEPT_MS: Final = 15 * 86_400_000
+"""A day longer than a queue keeps a message at most."""
+DONE: Final = "done"
+
+MISSING_ATTEMPTS: Final = 3
+MISSING_MS: Final = 5 * 60_000
+"""How long an object that is not there is waited for: so many deliveries, and no longer."""
+DENIED_ATTEMPTS: Final = 5
+"""Deliveries after which an object that may not be read is put aside.
+
+New permissions take a while to be known everywhere, and S3 denies what is missing to those who
+may not list the bucket. A notification may also name anybody's bucket, so that it must neither
+stop the worker nor come back for ever.
+"""
 
 
 class ObjectBooks:
     """Reads objects in chunks that the pipeline books one after another.
 
+    Attributes:
+        objects_skipped: Objects that were found booked already.
+        records_skipped: Records left out of others because they were booked already.
+
     Args:
         reader: Opens objects.
         notes: Keeps how far each version of an object was booked.
         clock: Ledger time.
+        limits: Bounds on what an object may cost.
+        chunk_calls: Calls booked at once.
     """
 
-    def __init__(self, *, reader: ObjectReader, notes: Notes, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        reader: ObjectReader,
+        notes: Notes,
+        clock: Clock,
+        limits: Limits = DEFAULT_LIMITS,
+        chunk_calls: int = CHUNK_CALLS,
+    ) -> None:
         """Read nothing yet."""
+        self._reader = reader
+        self._notes = notes
+        self._clock = clock
+        self._limits = limits
+        self._chunk_calls = chunk_calls
+        self.objects_skipped = 0
+        self.records_skipped = 0
 
     async def read(
         self, reference: ObjectReference, delivery: Delivery, poster: Callable[[], Poster]
     ) -> AsyncGenerator[Digest, None]:
         """Yield an object's digests; the one before is booked when the next is asked for.
 
+        What cannot be read, now and later, becomes a digest with one malformed record, which
+        holds the delivery's body.
+
         Raises:
             TransientError: It is not there yet, or cannot be read now.
         """
-        raise NotImplementedError
-        yield
+        if ignored_object(reference.key) is not None:
+            return
+        try:
+            opened = await self._reader.open(reference)
+        except (MissingObjectError, UnreadableObjectError, ConfigurationError) as error:
+            yield _refused(self._refusal(error, reference, delivery), poster())
+            return
+        try:
+            async with aclosing(self._chunks(opened, reference, delivery, poster)) as digests:
+                async for digest in digests:
+                    yield digest
+        finally:
+            await opened.close()
+
+    async def _chunks(
+        self,
+        opened: OpenedObject,
+        reference: ObjectReference,
+        delivery: Delivery,
+        poster: Callable[[], Poster],
+    ) -> AsyncGenerator[Digest, None]:
+        """Yield the digests of an object from where an earlier delivery left it."""
+        source = name_of(reference)
+        note = f"object/{source}@{opened.version}"
+        booked = _booked(await self._notes.get(note))
+        if booked is None:
+            self.objects_skipped += 1
+            return
+        self.records_skipped += booked
+        decoding = _Decoding(opened.pieces(), source, self._limits, booked, self._chunk_calls)
+        try:
+            ahead = decoding.start(decoding.chunk)
+            while True:
+                try:
+                    chunk = await asyncio.wrap_future(ahead)
+                except (UnreadableObjectError, ConfigurationError) as error:
+                    # Not noted as done: once it can be read, a redrive goes on from here.
+                    yield _refused(self._refusal(error, reference, delivery), poster())
+                    return
+                if chunk is None:
+                    break
+                # Only now: booking the chunk before may have taught the poster something.
+                digesting = decoding.start(partial(_digest, chunk.outcomes, poster()))
+                digest = await asyncio.wrap_future(digesting)
+                ahead = decoding.start(decoding.chunk)
+                yield digest
+                await self._note(note, str(chunk.records))
+            await self._note(note, DONE)
+        finally:
+            await decoding.stop()
+
+    async def _note(self, name: str, text: str) -> None:
+        keep_until_ms = self._clock.now_ms() + NOTE_KEPT_MS
+        await self._notes.put(name, f"{__version__} {text}", keep_until_ms=keep_until_ms)
+
+    def _refusal(
+        self,
+        error: MissingObjectError | UnreadableObjectError | ConfigurationError,
+        reference: ObjectReference,
+        delivery: Delivery,
+    ) -> Malformed:
+        """Return what to put aside for an object that cannot be read.
+
+        Raises:
+            TransientError: Not yet: it may be readable later.
+        """
+        if isinstance(error, MissingObjectError):
+            age_ms = self._clock.now_ms() - delivery.sent_at_ms if delivery.sent_at_ms else 0
+            if delivery.attempts < MISSING_ATTEMPTS and age_ms < MISSING_MS:
+                raise TransientError(f"{error}, or not yet") from error
+            found = "nothing: there is no such object"
+        elif isinstance(error, UnreadableObjectError):
+            found = error.found
+        else:
+            if delivery.attempts < DENIED_ATTEMPTS:
+                raise TransientError(str(error)) from error
+            found = f"one that may not be read: {error}"
+        body = delivery.body
+        return Malformed(
+            path="$",
+            expected="a readable object",
+            found=found,
+            body=body[:QUARANTINED_BODY_BYTES_MAX],
+            truncated=len(body) > QUARANTINED_BODY_BYTES_MAX,
+            position=Position(name_of(reference)),
+        )
+
+
+def name_of(reference: ObjectReference) -> str:
+    """Return `s3://bucket/key`."""
+    return f"s3://{reference.bucket}/{reference.key}"
+
+
+def _booked(note: str | None) -> int | None:
+    """Return how many records a note says were booked; None if all were.
+
+    Another version of this package may have read the records differently: it counts for nothing.
+    """
+    version, _, text = (note or "").partition(" ")
+    if version != __version__:
+        return 0
+    return None if text == DONE else int(text)
+
+
+def _refused(malformed: Malformed, poster: Poster) -> Digest:
+    return _digest([malformed], poster)
+
+
+def _digest(outcomes: list[Outcome], poster: Poster) -> Digest:
+    digester = Digester(poster)
+    digester.add(outcomes)
+    return digester.digest()
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """Records to be booked at once, and how many there were up to their end."""
+
+    outcomes: list[Outcome]
+    records: int
+
+
+class _StoppedError(BaseException):
+    """Unwinds the decoder's thread, through whatever catches mere exceptions."""
+
+
+class _Decoding:
+    """Decodes an object in a thread of its own.
+
+    The thread pulls the pieces of the object from the event loop, and hands over chunks when
+    asked to. All methods but `chunk` are called on the event loop.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        source: str,
+        limits: Limits,
+        skipped: int,
+        chunk_calls: int,
+    ) -> None:
+        """Begin nothing yet; `skipped` records from the start are left out."""
+        self._loop = asyncio.get_running_loop()
+        self._pieces = pieces
+        self._source = source
+        self._skipped = skipped
+        self._chunk_calls = chunk_calls
+        # Not the loop's own executor: it looks up addresses, which reading a piece may need.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="object")
+        self._blocks = Decoder(limits).decode_stream(self._pulled(), source=source)
+        self._records = 0
+        self._fault: Exception | None = None
+        self._pulling: asyncio.Task[bytes | None] | None = None
+        self._working: Future[Any] | None = None
+        self._stopped = False
+
+    def start(self, work: Callable[[], Result]) -> Future[Result]:
+        """Have the thread do something, once it has done what it was told before."""
+        future = self._executor.submit(work)
+        self._working = future
+        return future
+
+    def chunk(self) -> _Chunk | None:
+        """Return the next records; None after the last.
+
+        Raises:
+            LedgerockError: The object cannot be read on; all before it was returned.
+        """
+        if self._fault is not None:
+            raise self._fault
+        outcomes: list[Outcome] = []
+        calls = others = 0
+        try:
+            for block in self._blocks:
+                new = block.outcomes[max(0, self._skipped - self._records) :]
+                self._records += len(block.outcomes)
+                outcomes += new
+                calls += sum(isinstance(one, Observation) for one in new)
+                others += sum(not isinstance(one, Observation | Ignored) for one in new)
+                if (
+                    calls >= self._chunk_calls
+                    or others >= CHUNK_OTHERS
+                    or len(outcomes) >= CHUNK_RECORDS
+                ):
+                    break
+        except LedgerockError as error:
+            if not outcomes:
+                raise
+            self._fault = error
+        except Exception as error:  # noqa: BLE001 - one object must not hold up the others
+            outcomes.append(undecodable(error, b"", Position(self._source)))
+        return _Chunk(outcomes, self._records) if outcomes else None
+
+    def _pulled(self) -> Iterator[bytes]:
+        """Yield the object's pieces, in the thread."""
+        while True:
+            if self._stopped:
+                raise _StoppedError
+            pulling = asyncio.run_coroutine_threadsafe(self._pull(), self._loop)
+            try:
+                piece = pulling.result()
+            except CancelledError:
+                raise _StoppedError from None
+            if piece is None:
+                return
+            yield piece
+
+    async def _pull(self) -> bytes | None:
+        if self._stopped:
+            raise _StoppedError
+        self._pulling = asyncio.current_task()
+        return await anext(self._pieces, None)
+
+    async def stop(self) -> None:
+        """End the thread, wherever it is, and let go of the pieces."""
+        self._stopped = True
+        if self._pulling is not None:
+            self._pulling.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        cancelled: asyncio.CancelledError | None = None
+        while self._working is not None and not self._working.done():
+            # A moment at most: nothing may go on with the pieces while they are closed.
+            try:
+                ended, _ = await asyncio.wait([asyncio.wrap_future(self._working)])
+                for one in ended:
+                    one.exception()  # which nobody else will ask for
+            except asyncio.CancelledError as error:
+                cancelled = error
+        await self._pieces.aclose()
+        if cancelled is not None:
+            raise cancelled
