@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.adapters.catalogue_files import load_catalogue
 from worker.adapters.clock import SystemClock
@@ -27,22 +28,35 @@ from worker.adapters.sqlite_state import (
     SqliteProfiles,
     StateFile,
 )
+from worker.announcer import Announcer
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError
 from worker.core.posting import Poster
 from worker.core.registry import EMPTY_REGISTRY, Registry
 from worker.pipeline import Pipeline
+from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.objects import ObjectBooks
+from worker.pipeline.profiles import ProfileWatch
+from worker.pipeline.usage import UsageWatch
 from worker.ports import (
     BudgetStore,
     EventBus,
     Ledger,
     Notes,
+    ObjectReader,
     ObjectStore,
     Outbox,
+    ProfileSource,
     ProfileStore,
     Quarantine,
 )
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.adapters.dynamodb_requests import Dynamo
+
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +97,20 @@ def make_registry(settings: Settings) -> Registry:
     return EMPTY_REGISTRY if settings.registry is None else load_registry(settings.registry)
 
 
-def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool = False) -> Ledger:
+def open_ledger(
+    settings: Settings,
+    *,
+    must_exist: bool = False,
+    discard: bool = False,
+    dynamo: Dynamo | None = None,
+) -> Ledger:
     """Open the ledger.
 
     Args:
         settings: Names it.
         must_exist: Refuse to make a new one, for commands on what is booked already.
         discard: Keep nothing of what is booked, for dry runs.
+        dynamo: The client that a shared ledger uses; by default one of its own.
 
     Raises:
         ConfigurationError: It cannot be opened, or does not exist though it must. Tables are
@@ -101,6 +122,7 @@ def open_ledger(settings: Settings, *, must_exist: bool = False, discard: bool =
 
         return DynamoLedger(
             prefix,
+            dynamo=dynamo,
             create_tables=settings.create_tables,
             discard=discard,
             entries_per_second=settings.entries_per_second,
@@ -127,12 +149,15 @@ def _ledger_file(settings: Settings, *, must_exist: bool) -> Path | None:
     return file
 
 
-def open_state(settings: Settings, *, must_exist: bool = False) -> State:
+def open_state(
+    settings: Settings, *, must_exist: bool = False, dynamo: Dynamo | None = None
+) -> State:
     """Open what is kept beside the ledger, wherever the ledger is.
 
     Args:
         settings: Names the ledger.
         must_exist: Refuse to make a new file.
+        dynamo: The client that a shared ledger's table is reached by; by default one of its own.
 
     Raises:
         ConfigurationError: It cannot be opened, or does not exist though it must. A shared
@@ -140,7 +165,7 @@ def open_state(settings: Settings, *, must_exist: bool = False) -> State:
     """
     prefix = settings.ledger_tables
     if prefix is not None:
-        return _shared_state(prefix, create_tables=settings.create_tables)
+        return _shared_state(prefix, dynamo, create_tables=settings.create_tables)
     file = _ledger_file(settings, must_exist=must_exist)
     if file is not None:
         return _state_in(file)
@@ -168,14 +193,14 @@ def _state_in(path: Path) -> State:
     )
 
 
-def _shared_state(prefix: str, *, create_tables: bool) -> State:
+def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) -> State:
     from worker.adapters.dynamodb_budgets import DynamoBudgets  # noqa: PLC0415 - half a second
     from worker.adapters.dynamodb_notes import DynamoNotes  # noqa: PLC0415
     from worker.adapters.dynamodb_outbox import DynamoOutbox  # noqa: PLC0415
     from worker.adapters.dynamodb_profiles import DynamoProfiles  # noqa: PLC0415
     from worker.adapters.dynamodb_state import StateTable  # noqa: PLC0415
 
-    table = StateTable(prefix, create_tables=create_tables)
+    table = StateTable(prefix, dynamo=dynamo, create_tables=create_tables)
     return State(
         budgets=DynamoBudgets(table),
         outbox=DynamoOutbox(table),
@@ -235,11 +260,17 @@ class Booking:
     """Everything that books deliveries and announces crossings, without any source.
 
     Attributes:
-        pipeline: Books deliveries.
+        pipeline: Books deliveries, and looks at budgets and usage.
+        budgets: Looks at budgets; the pipeline's own.
+        announcer: Announces what was written down; None where somebody else does.
+        state: What is kept beside the ledger.
         settings: What it was made from.
     """
 
     pipeline: Pipeline
+    budgets: BudgetWatch
+    announcer: Announcer | None
+    state: State
     settings: Settings
 
 
@@ -247,11 +278,79 @@ class Booking:
 async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
     """Put together what the container worker and the functions share; close it afterwards.
 
+    Clients connect when they are first used; DynamoDB is reached by one for everything.
+
     Args:
         settings: Which ledger, prices, registry, quarantine and bus.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or something cannot be opened.
     """
-    async with open_pipeline(settings) as pipeline:
-        yield Booking(pipeline=pipeline, settings=settings)
+    clock = SystemClock()
+    poster = make_poster(settings)
+    async with AsyncExitStack() as stack:
+        dynamo = None
+        if settings.ledger_tables is not None:
+            from worker.adapters.dynamodb_requests import Dynamo  # noqa: PLC0415 - half a second
+
+            dynamo = Dynamo()
+        ledger = open_ledger(settings, dynamo=dynamo)
+        stack.push_async_callback(ledger.close)
+        state = open_state(settings, dynamo=dynamo)
+        stack.push_async_callback(state.close)
+        usage = UsageWatch(outbox=state.outbox, clock=clock)
+        pipeline = Pipeline(
+            ledger=ledger,
+            quarantine=_closed_by(stack, open_quarantine(settings)),
+            decoder=Decoder(),
+            poster=poster,
+            usage=usage,
+            profiles=ProfileWatch(
+                ledger=ledger, store=state.profiles, source=_profile_source(settings, stack)
+            ),
+            objects=ObjectBooks(reader=_object_reader(stack), notes=state.notes, clock=clock),
+        )
+        pipeline.budgets = BudgetWatch(
+            ledger=ledger,
+            budgets=state.budgets,
+            outbox=state.outbox,
+            clock=clock,
+            registry=lambda: pipeline.poster.registry,
+        )
+        bus = open_bus(settings)
+        announcer = None
+        if bus is not None:
+            stack.push_async_callback(bus.close)
+            announcer = Announcer(state.outbox, bus, clock, ledger, usage=usage)
+        yield Booking(
+            pipeline=pipeline,
+            budgets=pipeline.budgets,
+            announcer=announcer,
+            state=state,
+            settings=settings,
+        )
+
+
+def _object_reader(stack: AsyncExitStack) -> ObjectReader:
+    from worker.adapters.s3_reader import S3Reader  # noqa: PLC0415 - half a second
+
+    return _closed_by(stack, S3Reader())
+
+
+def _profile_source(settings: Settings, stack: AsyncExitStack) -> ProfileSource | None:
+    if not settings.worker.resolve_profiles:
+        return None
+    from worker.adapters.bedrock_profiles import BedrockProfiles  # noqa: PLC0415 - half a second
+
+    return _closed_by(stack, BedrockProfiles())
+
+
+def _closed_by(stack: AsyncExitStack, part: _Part) -> _Part:
+    """Have a part closed with the rest, if it holds anything."""
+    close = getattr(part, "close", None)
+    if close is not None:
+        stack.push_async_callback(close)
+    return part
 
 
 @asynccontextmanager
@@ -293,12 +392,9 @@ async def open_pipeline(
     """
     poster = make_poster(settings)
     ledger = open_ledger(settings, must_exist=must_exist, discard=discard)
+    quarantine = open_quarantine(settings, discard=discard)
     try:
-        yield Pipeline(
-            ledger=ledger,
-            quarantine=open_quarantine(settings, discard=discard),
-            decoder=Decoder(),
-            poster=poster,
-        )
+        yield Pipeline(ledger=ledger, quarantine=quarantine, decoder=Decoder(), poster=poster)
     finally:
         await ledger.close()
+        await quarantine.close()
