@@ -2,25 +2,46 @@
 
     pk                  sk                     what
     b                   <name>                 a budget
-    s#<subject>         <recorded>#<id>        a notice on a subject (crossings: `budget/NAME`)
-    n#<id>              -                      that a notice of this id exists, and where
+    s#<subject>         <id>                   a notice on a subject (crossings: `budget/NAME`)
     o#<object>          -                      how far an object's version was booked; expires
     f                   <arn>                  an application inference profile
     l#<stream>          <shard>                the lease on a shard, with its checkpoint
     w#<stream>          <worker>               a worker that shares a stream's shards; expires
 
+A notice's subject is a function of its id, so that one id is one item.
+
 The sparse index `due` lists what waits for its time: `q` names what kind of work it is, `t` when
 it is due (epoch milliseconds). Items that are done lose both attributes and leave the index.
 The table's stream wakes the announcer.
+
+Writes that depend on what is there carry a token (`w`) of their own: when the answer to one was
+lost, the same request, made again, finds its own token and knows that it was made.
 """
 
 from __future__ import annotations
 
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from hashlib import blake2b
 from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.dynamodb_requests import Dynamo
 
 DUE_INDEX: Final = "due"
 EXPIRES: Final = "x"
 """Attribute of the table's time to live, epoch seconds; only notes and workers carry it."""
+
+HASH_BYTES_MAX: Final = 1_900
+"""Of a name in a partition key, which may have 2,048 bytes."""
+
+RANGE_BYTES_MAX: Final = 900
+"""Of a name in a sort key, which may have 1,024 bytes."""
+
+Item = dict[str, Any]
+"""An item, or a key, in DynamoDB's wire form."""
 
 
 def state_table(prefix: str) -> str:
@@ -55,3 +76,158 @@ def state_table_definition(prefix: str) -> dict[str, Any]:
         ],
         "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
     }
+
+
+def bounded(name: str, bytes_max: int) -> str:
+    """Return a name as a key may hold it: those that are too long are cut and told apart."""
+    encoded = name.encode("utf-8", "surrogatepass")
+    if len(encoded) <= bytes_max:
+        return name
+    digest = blake2b(encoded, digest_size=16).hexdigest()
+    return f"{encoded[: bytes_max - 40].decode('utf-8', 'ignore')}#{digest}"
+
+
+class StateTable:
+    """The state table, for the adapters of what it holds.
+
+    Args:
+        prefix: Names the table, `PREFIX-state`.
+        dynamo: Makes requests; one is made by default.
+        create_tables: Make the table if it is missing, for local use.
+    """
+
+    def __init__(
+        self, prefix: str, *, dynamo: Dynamo | None = None, create_tables: bool = False
+    ) -> None:
+        """Open nothing yet: the client is made on first use."""
+        self.name = state_table(prefix)
+        self.dynamo = dynamo or Dynamo()
+        self._missing = [state_table_definition(prefix)] if create_tables else []
+        self._ready = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Make the table on first use, if asked to."""
+        if self._missing:
+            async with self._ready:
+                while self._missing:
+                    await self.dynamo.create_table(self._missing[-1])
+                    await self._let_items_expire()
+                    self._missing.pop()
+
+    async def _let_items_expire(self) -> None:
+        answer = await self.dynamo.call("describe_time_to_live", TableName=self.name)
+        status = answer["TimeToLiveDescription"].get("TimeToLiveStatus")
+        if status in {"ENABLED", "ENABLING"}:
+            return
+        try:
+            await self.dynamo.call(
+                "update_time_to_live",
+                TableName=self.name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES},
+            )
+        except ClientError as error:
+            # Another process has just done so, or this request did and its answer was lost.
+            if error.response["Error"]["Code"] != "ValidationException":
+                raise
+
+    async def get(self, key: Item) -> Item | None:
+        """Read an item strongly."""
+        await self.prepare()
+        answer = await self.dynamo.call(
+            "get_item", TableName=self.name, Key=key, ConsistentRead=True
+        )
+        item: Item | None = answer.get("Item")
+        return item
+
+    async def partition(self, pk: str) -> list[Item]:
+        """Read all items of a partition, strongly."""
+        await self.prepare()
+        return [
+            item
+            async for page in self.dynamo.pages(
+                "query",
+                TableName=self.name,
+                ConsistentRead=True,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": pk}},
+            )
+            for item in page
+        ]
+
+    async def due(self, queue: str, until_ms: int, limit: int) -> AsyncIterator[list[Item]]:
+        """Yield, in chunks, the keys of what waits in a queue and is due, the longest due first.
+
+        The index may be behind: read the items before relying on them.
+        """
+        await self.prepare()
+        async for page in self.dynamo.pages(
+            "query",
+            TableName=self.name,
+            IndexName=DUE_INDEX,
+            KeyConditionExpression="q = :q AND t <= :t",
+            ExpressionAttributeValues={":q": {"S": queue}, ":t": {"N": str(until_ms)}},
+            Limit=limit,
+        ):
+            yield [{"pk": item["pk"], "sk": item["sk"]} for item in page]
+
+    async def put(self, item: Item) -> None:
+        """Write an item, whatever was there."""
+        await self.prepare()
+        await self.dynamo.call("put_item", TableName=self.name, Item=item)
+
+    async def put_if(
+        self, item: Item, condition: str, values: Mapping[str, Any] | None = None
+    ) -> Item | None:
+        """Write an item on a condition.
+
+        Returns:
+            None if it was written, also where the answer to that was lost and only a repeated
+            request said so. Otherwise what is there instead; empty if nothing is.
+        """
+        token = _new_token()
+        arguments: dict[str, Any] = {"Item": {**item, "w": token}}
+        return await self._write("put_item", arguments, token, condition, values or {})
+
+    async def update_if(
+        self, key: Item, update: str, condition: str, values: Mapping[str, Any]
+    ) -> Item | None:
+        """Change an item on a condition; `update` begins with `SET`. Returns as `put_if` does."""
+        token = _new_token()
+        arguments = {"Key": key, "UpdateExpression": update.replace("SET ", "SET w = :w, ", 1)}
+        return await self._write(
+            "update_item", arguments, token, condition, {**values, ":w": token}
+        )
+
+    async def _write(
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        token: dict[str, str],
+        condition: str,
+        values: Mapping[str, Any],
+    ) -> Item | None:
+        await self.prepare()
+        if values:
+            arguments["ExpressionAttributeValues"] = values
+        try:
+            await self.dynamo.call(
+                operation,
+                TableName=self.name,
+                ConditionExpression=condition,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **arguments,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            found: Item = error.response.get("Item", {})
+            return None if found.get("w") == token else found
+        return None
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.dynamo.close()
+
+
+def _new_token() -> dict[str, str]:
+    return {"S": uuid.uuid4().hex}
