@@ -193,7 +193,7 @@ def threshold_crossed(crossing: Crossing, recorded_at_ms: int, *, time_zone: str
         highest_of_jump=crossing.is_highest,
         late=crossing.is_late,
         message=message(
-            f"Budget {bounded(budget.name)}: {level}. {_spender(budget.scope)} spent {spent} of "
+            f"Budget {bounded(budget.name)} ({level}): {_spender(budget.scope)} spent {spent} of "
             f"{limit} USD ({percent} %) {_days(period.first_day, period.last_day)}, and crossed "
             f"the threshold of {crossing.threshold} %.{found}"
         ),
@@ -255,7 +255,9 @@ def _scope(scope: Scope) -> ScopeDetail:
 
 
 def _spender(scope: Scope) -> str:
-    return "All together" if scope.kind == "everything" else f"{scope.kind} {bounded(scope.id)}"
+    return (
+        "everyone together" if scope.kind == "everything" else f"{scope.kind} {bounded(scope.id)}"
+    )
 
 
 def _period(period: BudgetPeriod, time_zone: str) -> PeriodDetail:
