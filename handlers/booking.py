@@ -16,6 +16,8 @@ SLICE_BYTES: Final = 1_000_000
 them may be ten times as much, and what is booked before the deadline is worth the more, the
 smaller the slice."""
 
+MS_PER_ATTEMPT: Final = 60_000
+
 _CLOCK: Final = SystemClock()
 
 
@@ -70,6 +72,20 @@ async def book_one(invocation: Invocation, delivery: Delivery) -> None:
     """
     if await book(invocation, [delivery]):
         raise DeferredError(f"{delivery.name} is not booked completely; it must come again")
+
+
+def attempts_since(sent_at_ms: int) -> int:
+    """Guess how often something was handed over that its trigger has no count of.
+
+    Lambda takes longer and longer to come back, so this may be more than it was. It decides only
+    how long an object is waited for that cannot be read, which must not be for ever.
+
+    Args:
+        sent_at_ms: When it was first there, epoch milliseconds UTC; 0 if unknown.
+    """
+    if not sent_at_ms:
+        return 1
+    return 1 + max(0, _CLOCK.now_ms() - sent_at_ms) // MS_PER_ATTEMPT
 
 
 def slices(deliveries: Sequence[Delivery], count_max: int) -> Iterator[list[Delivery]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 
-from handlers.booking import book_one
+from handlers.booking import attempts_since, book_one
 from handlers.events import wrong_event
 from handlers.runtime import Answer, Event, Invocation, handler_of
 from worker.ports import Delivery
@@ -31,7 +31,14 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     # As ASCII: every text that JSON can hold survives, even one that UTF-8 cannot.
     body = json.dumps(typed.raw_event, separators=(",", ":")).encode()
     sent_at_ms = _sent_at_ms(str(event.get("time")))
-    delivery = Delivery(body, name, name, sent_at_ms=sent_at_ms, source="eventbridge")
+    delivery = Delivery(
+        body,
+        receipt=name,
+        name=name,
+        attempts=attempts_since(sent_at_ms),
+        sent_at_ms=sent_at_ms,
+        source="eventbridge",
+    )
     await book_one(invocation, delivery)
     return None
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
 from aws_lambda_powertools.utilities.data_classes.kinesis_stream_event import KinesisStreamRecord
 
-from handlers.booking import book
+from handlers.booking import attempts_since, book
 from handlers.events import records_of, wrong_event
 from handlers.runtime import Answer, Event, Invocation, handler_of
 from worker.ports import Delivery
@@ -45,12 +45,14 @@ def _delivery(record: KinesisStreamRecord) -> Delivery:
     stream = str(record.get("eventSourceARN") or "").rpartition("/")[2] or "unknown"
     shard, _, number = record.event_id.rpartition(":")
     arrived = record["kinesis"].get("approximateArrivalTimestamp")
+    sent_at_ms = int(arrived * 1000) if isinstance(arrived, int | float) else 0
     return Delivery(
         body=_data(record["kinesis"]["data"]),
         receipt=record.kinesis.sequence_number,
         name=f"kinesis:{stream}/{shard or 'unknown'}/{number}",
         group=shard,
-        sent_at_ms=int(arrived * 1000) if isinstance(arrived, int | float) else 0,
+        attempts=attempts_since(sent_at_ms),
+        sent_at_ms=sent_at_ms,
         source=f"kinesis:{stream}",
     )
 
