@@ -56,7 +56,7 @@ def _thresholds(text: str) -> tuple[int, ...]:
     compact = text.replace(" ", "").removesuffix(",")
     if not _PER_CENTS.fullmatch(compact):
         message = f"{text!r} are no thresholds; give whole per cents such as 70,90,100"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter(message, param_hint="--thresholds")
     return tuple(int(part) for part in compact.split(","))
 
 
@@ -108,11 +108,10 @@ def set_budget(
         ),
     ] = None,
     thresholds: Annotated[
-        tuple[int, ...] | None,
+        str | None,
         typer.Option(
             "--thresholds",
             metavar="N,N,...",
-            parser=_thresholds,
             help="Per cents of the limit at which somebody is told. Default: 70,90,100",
         ),
     ] = None,
@@ -132,7 +131,12 @@ def set_budget(
 
     settings = _settings(read_settings(ledger=ledger, registry=registry))
     wishes = Wishes(
-        name=name, scope=scope, limit=limit, period=period, anchor=anchor, thresholds=thresholds
+        name=name,
+        scope=scope,
+        limit=limit,
+        period=period,
+        anchor=anchor,
+        thresholds=None if thresholds is None else _thresholds(thresholds),
     )
 
     async def work(wishes: Wishes) -> None:
