@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from worker.adapters.sqlite_state import (
     SqliteProfiles,
     StateFile,
 )
+from worker.adapters.telling_outbox import TellingOutbox
 from worker.announcer import Announcer
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError
@@ -49,6 +50,7 @@ from worker.ports import (
     ProfileSource,
     ProfileStore,
     Quarantine,
+    Source,
 )
 from worker.settings import Settings
 
@@ -264,14 +266,18 @@ class Booking:
         budgets: Looks at budgets; the pipeline's own.
         announcer: Announces what was written down; None where somebody else does.
         state: What is kept beside the ledger.
+        outbox: The state's, able to tell what this process writes down.
         settings: What it was made from.
+        dynamo: Makes all requests to DynamoDB, and counts them; None without a shared ledger.
     """
 
     pipeline: Pipeline
     budgets: BudgetWatch
     announcer: Announcer | None
     state: State
+    outbox: TellingOutbox
     settings: Settings
+    dynamo: Dynamo | None
 
 
 @asynccontextmanager
@@ -298,7 +304,8 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         stack.push_async_callback(ledger.close)
         state = open_state(settings, dynamo=dynamo)
         stack.push_async_callback(state.close)
-        usage = UsageWatch(outbox=state.outbox, clock=clock)
+        outbox = TellingOutbox(state.outbox)
+        usage = UsageWatch(outbox=outbox, clock=clock)
         pipeline = Pipeline(
             ledger=ledger,
             quarantine=_closed_by(stack, open_quarantine(settings)),
@@ -313,7 +320,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         pipeline.budgets = BudgetWatch(
             ledger=ledger,
             budgets=state.budgets,
-            outbox=state.outbox,
+            outbox=outbox,
             clock=clock,
             registry=lambda: pipeline.poster.registry,
         )
@@ -321,14 +328,76 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         announcer = None
         if bus is not None:
             stack.push_async_callback(bus.close)
-            announcer = Announcer(state.outbox, bus, clock, ledger, usage=usage)
+            announcer = Announcer(outbox, bus, clock, ledger, usage=usage)
         yield Booking(
             pipeline=pipeline,
             budgets=pipeline.budgets,
             announcer=announcer,
             state=state,
+            outbox=outbox,
             settings=settings,
+            dynamo=dynamo,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """What the container worker works with: everything that books, and the sources."""
+
+    booking: Booking
+    sources: Sequence[Source]
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerParts]:
+    """Put together what the container worker works with; close it afterwards.
+
+    Sources are closed first: what they give back (leases, checkpoints) is in the ledger's tables.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or there is nothing to read from.
+    """
+    worker = settings.worker
+    if not worker.queues and not worker.streams:
+        message = (
+            "there is nothing to work on: name queues (LEDGEROCK_QUEUES=URL,URL) or streams "
+            "(LEDGEROCK_STREAMS=NAME,NAME), or book files with `ledgerock replay`"
+        )
+        raise ConfigurationError(message)
+    if not settings.is_kept:
+        message = (
+            f"--ledger {settings.ledger}: deliveries would be deleted though their calls are lost "
+            "with the process; give dynamodb or sqlite:FILE"
+        )
+        raise ConfigurationError(message)
+    from worker.adapters.sqs_source import SqsSource  # noqa: PLC0415 - half a second
+
+    async with open_booking(settings) as booking, AsyncExitStack() as stack:
+        sources: list[Source] = [
+            SqsSource(url, visibility_seconds=worker.visibility_seconds) for url in worker.queues
+        ]
+        sources += [_stream_source(name, booking) for name in worker.streams]
+        for source in sources:
+            stack.push_async_callback(source.close)
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            message = (
+                f"LEDGEROCK_QUEUES, LEDGEROCK_STREAMS: {', '.join(twice)} is named twice; "
+                "work on sources of one name in workers of their own"
+            )
+            raise ConfigurationError(message)
+        yield WorkerParts(booking=booking, sources=sources)
+
+
+def _stream_source(name: str, booking: Booking) -> Source:
+    from worker.adapters.kinesis_leases import DynamoLeases, MemoryLeases  # noqa: PLC0415
+    from worker.adapters.kinesis_source import KinesisSource  # noqa: PLC0415 - half a second
+
+    prefix = booking.settings.ledger_tables
+    # Without a shared ledger one worker reads all shards, each time from their beginning.
+    leases = MemoryLeases() if prefix is None else DynamoLeases(prefix, name, booking.dynamo)
+    return KinesisSource(name, leases, lease_seconds=booking.settings.worker.lease_seconds)
 
 
 def _object_reader(stack: AsyncExitStack) -> ObjectReader:
@@ -391,10 +460,9 @@ async def open_pipeline(
         discard: Keep nothing of what is booked, for dry runs.
     """
     poster = make_poster(settings)
-    ledger = open_ledger(settings, must_exist=must_exist, discard=discard)
-    quarantine = open_quarantine(settings, discard=discard)
-    try:
+    async with AsyncExitStack() as stack:
+        ledger = open_ledger(settings, must_exist=must_exist, discard=discard)
+        stack.push_async_callback(ledger.close)
+        quarantine = open_quarantine(settings, discard=discard)
+        stack.push_async_callback(quarantine.close)
         yield Pipeline(ledger=ledger, quarantine=quarantine, decoder=Decoder(), poster=poster)
-    finally:
-        await ledger.close()
-        await quarantine.close()

@@ -144,6 +144,14 @@ class Meter(Protocol):
         """Take a value into a histogram."""
 
 
+class RequestCounts(Protocol):
+    """What a client of DynamoDB counts; see `worker.adapters.dynamodb_requests.Dynamo`."""
+
+    retries: int
+    conflicts: int
+    throttles: int
+
+
 class CommitFigures(Protocol):
     """What one commit did: the part of `worker.pipeline.Figures` that is measured."""
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from worker.telemetry import METRICS, MetricName
+from worker.telemetry import METRICS, MetricName, RequestCounts
 
 PREFIX: Final = "ledgerock"
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-
-
-class RequestCounts(Protocol):
-    """What a client of DynamoDB counts; see `worker.adapters.dynamodb_requests.Dynamo`."""
-
-    retries: int
-    conflicts: int
-    throttles: int
 
 
 class PrometheusMeter:
