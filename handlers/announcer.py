@@ -42,9 +42,7 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
             return {"batchItemFailures": []}
     booking = await invocation.open()
     if booking.announcer is None:
-        raise ConfigurationError(
-            "LEDGEROCK_BUS: no bus is set to announce on; name one, or its ARN"
-        )
+        raise ConfigurationError("LEDGEROCK_BUS: no bus is set to announce on; name it")
     try:
         async with asyncio.timeout_at(invocation.deadline):
             await _announce(booking.announcer, look_twice=not is_scheduled)
@@ -61,9 +59,9 @@ async def _look_at_all(booking: Booking) -> int:
         found = await booking.budgets.look_at_all()
     except TransientError as error:
         raise DeferredError(f"budgets could not be looked at: {error}") from error
-    if found.notices:
-        METER.add("crossings", len(found.notices))
-    return len(found.notices)
+    if found:
+        METER.add("crossings", len(found))
+    return len(found)
 
 
 async def _announce(announcer: Announcer, *, look_twice: bool) -> None:
