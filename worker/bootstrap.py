@@ -33,7 +33,7 @@ from worker.announcer import Announcer
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError
 from worker.core.posting import Poster
-from worker.core.registry import EMPTY_REGISTRY, Registry
+from worker.core.registry import EMPTY_REGISTRY, ApplicationProfile, Registry
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.objects import ObjectBooks
@@ -88,6 +88,13 @@ def make_poster(settings: Settings) -> Poster:
     """
     registry = make_registry(settings)
     return Poster(load_catalogue(settings.prices), registry)
+
+
+def with_profiles(poster: Poster, profiles: Sequence[ApplicationProfile]) -> Poster:
+    """Return a poster that also knows profiles that were learned of."""
+    if not profiles:
+        return poster
+    return Poster(poster.catalogue, poster.registry.with_profiles(profiles))
 
 
 def make_registry(settings: Settings) -> Registry:
@@ -293,7 +300,6 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         ConfigurationError: A setting is wrong, or something cannot be opened.
     """
     clock = SystemClock()
-    poster = make_poster(settings)
     async with AsyncExitStack() as stack:
         dynamo = None
         if settings.ledger_tables is not None:
@@ -304,6 +310,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         stack.push_async_callback(ledger.close)
         state = open_state(settings, dynamo=dynamo)
         stack.push_async_callback(state.close)
+        poster = with_profiles(make_poster(settings), await state.profiles.profiles())
         outbox = TellingOutbox(state.outbox)
         usage = UsageWatch(outbox=outbox, clock=clock)
         pipeline = Pipeline(

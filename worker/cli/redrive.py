@@ -98,6 +98,7 @@ class _Reading(msgspec.Struct):
         reasons: What is wrong with them, by where they stand.
         calls: Records of calls that were booked.
         ignored: Why records are ignored.
+        failure: Why the source could not be read; empty if it was.
     """
 
     committed: Committed
@@ -105,6 +106,7 @@ class _Reading(msgspec.Struct):
     reasons: dict[Position, str]
     calls: int = 0
     ignored: dict[str, int] = {}
+    failure: str = ""
 
 
 class _Sources:
@@ -127,8 +129,8 @@ class _Sources:
         first_time = source not in self._known
         reading = await self._reading(source)
         committed = reading.committed if first_time else Committed(0, 0, 0, [])
-        reason = reading.reasons.get(item.record.position, "")
-        if item.id in reading.ids:
+        reason = reading.failure or reading.reasons.get(item.record.position, "")
+        if reading.failure or item.id in reading.ids:
             return _result(item, Outlook.QUARANTINED, committed, reason)
         if item.record.body and not reading.calls:
             reason = reason or f"{source} holds no such record now; drop it if that is meant"
@@ -151,7 +153,7 @@ class _Sources:
             committed.recorded += reading.committed.recorded
             committed.upgraded += reading.committed.upgraded
             committed.duplicates += reading.committed.duplicates
-            unread = "; ".join(reading.reasons.values())
+            unread = reading.failure or "; ".join(reading.reasons.values())
             if unread:
                 return _result(item, Outlook.QUARANTINED, committed, f"{name}: {unread}")
         await self._pipeline.quarantine.remove(item.id)
@@ -164,7 +166,7 @@ class _Sources:
             try:
                 reading = await self._read(source)
             except (ConfigurationError, TransientError) as error:
-                reading = _Reading(Committed(0, 0, 0, []), set(), {Position(source): str(error)})
+                reading = _Reading(Committed(0, 0, 0, []), set(), {}, failure=str(error))
             self._known[source] = reading
         return reading
 

@@ -232,7 +232,10 @@ class Pipeline:
             TransientError: A passing fault; booking the same records again is safe.
         """
         if self.profiles is not None and digest.profiles:
-            self.poster = await self.profiles.learn(digest.profiles, self.poster)
+            poster = self.poster
+            learned = await self.profiles.learn(digest.profiles, poster)
+            if learned is not poster:
+                self.poster = learned
         # The commit comes last, so that an attempt that fails has told of no bookings.
         if digest.malformed:
             await self.quarantine.put(digest.malformed)
@@ -245,8 +248,10 @@ class Pipeline:
         """Write down what follows from a commit, before its deliveries are acknowledged."""
         leaves: set[Leaf] = committed.touched
         if self.profiles is not None:
-            learned = await self.profiles.resolve(digest.batch.profiles, leaves, self.poster)
-            self.poster = learned.poster
+            poster = self.poster
+            learned = await self.profiles.resolve(digest.batch.profiles, leaves, poster)
+            if learned.poster is not poster:  # another batch may have learned meanwhile
+                self.poster = learned.poster
             leaves |= learned.moved
         if self.usage is not None:
             await self.usage.look(committed.postings, digest.malformed)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from worker.core.errors import ConfigurationError, TransientError
-from worker.core.ledger import Leaf
+from worker.core.ledger import Amounts, Leaf, amounts_of
 from worker.core.memo import remember
 from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
@@ -44,11 +44,16 @@ class Learned(msgspec.Struct, frozen=True):
 
     Attributes:
         poster: Knows every profile that is known now.
-        moved: Leaves that calls were rebooked from and to; their budgets are due for a look.
+        postings: What rebooking added to each leaf, call by call; also what it took away.
     """
 
     poster: Poster
-    moved: frozenset[Leaf] = frozenset()
+    postings: tuple[tuple[Leaf, Amounts], ...] = ()
+
+    @property
+    def moved(self) -> set[Leaf]:
+        """Leaves that calls were rebooked from and to; their budgets are due for a look."""
+        return {leaf for leaf, _ in self.postings}
 
 
 class ProfileWatch:
@@ -59,6 +64,8 @@ class ProfileWatch:
         store: Profiles seen so far.
         source: Asks AWS; None where that cannot be done.
         monotonic: Seconds, for asking again.
+        at_end: Rebook nothing before `finish`: a replay meets the calls of one profile in many
+            commits, and an embedded ledger has no index of what is pending.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class ProfileWatch:
         store: ProfileStore,
         source: ProfileSource | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        at_end: bool = False,
     ) -> None:
         """Know no profiles yet."""
         self._ledger = ledger
@@ -76,6 +84,7 @@ class ProfileWatch:
         self._monotonic = monotonic
         self._ask_at: dict[str, float] = {}
         self._told_of: set[str] = set()
+        self._at_end = at_end
 
     async def learn(self, seen: Sequence[ProfileSeen], poster: Poster) -> Poster:
         """Keep profiles that events told of; return a poster that knows them.
@@ -103,6 +112,9 @@ class ProfileWatch:
             TransientError: Calls could not be rebooked; looking again is safe.
         """
         waiting = {leaf.model for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
+        if self._at_end:
+            self._told_of |= waiting
+            return Learned(poster)
         if not waiting and not self._told_of:
             return Learned(poster)
         if any(not _knows(poster, arn) for arn in arns):
@@ -111,11 +123,18 @@ class ProfileWatch:
         if found:
             await self._store.learn(found)
             poster = await self._reloaded(poster)
+        return await self._settle(waiting, poster)
+
+    async def finish(self, poster: Poster) -> Learned:
+        """Rebook whatever waits for a profile that is known by now, where that was put off."""
+        return await self._settle(set(), await self._reloaded(poster))
+
+    async def _settle(self, waiting: set[str], poster: Poster) -> Learned:
         known = {_model_of(profile) for profile in poster.registry.applications}
         ready = (waiting | self._told_of) & known
-        moved = await self._rebook(ready, poster) if ready else frozenset()
+        postings = await self._rebook(ready, poster) if ready else ()
         self._told_of.clear()
-        return Learned(poster, moved)
+        return Learned(poster, tuple(postings))
 
     async def _reloaded(self, poster: Poster) -> Poster:
         """Return a poster that knows the profiles that are kept; the same one if it does."""
@@ -146,8 +165,8 @@ class ProfileWatch:
         remember(self._ask_at, arn, now + ASK_AGAIN_SECONDS, ASKED_MAX)
         return profile
 
-    async def _rebook(self, models: Collection[str], poster: Poster) -> frozenset[Leaf]:
-        moved: set[Leaf] = set()
+    async def _rebook(self, models: Collection[str], poster: Poster) -> list[tuple[Leaf, Amounts]]:
+        postings: list[tuple[Leaf, Amounts]] = []
         async for entries in self._ledger.pending():
             wanted = []
             for entry in entries:
@@ -158,9 +177,18 @@ class ProfileWatch:
                     wanted.append(Rebooking(entry, rated))
             if wanted:
                 await self._ledger.rebook(wanted)
-                moved.update(item.before.posting.leaf for item in wanted)
-                moved.update(item.after.route.leaf_value for item in wanted)
-        return frozenset(moved)
+                for item in wanted:
+                    postings += _change(item)
+        return postings
+
+
+def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:
+    """Return what a rebooking takes from one leaf and adds to another."""
+    before, after, evidence = item.before.posting, item.after, item.before.evidence
+    taken = Amounts()
+    taken.subtract(amounts_of(evidence, before.cost_pico_usd, before.status))
+    added = amounts_of(evidence, after.cost_pico_usd, after.status)
+    return [(before.leaf, taken), (after.route.leaf_value, added)]
 
 
 def _model_of(profile: ApplicationProfile) -> str:

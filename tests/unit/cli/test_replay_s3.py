@@ -1,5 +1,6 @@
 """`ledgerock replay s3://...`, against a server that speaks S3."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from tests.unit.core.decoders.payloads import (
     batch_manifest,
     payload,
 )
+from worker.adapters.clock import SystemClock
+from worker.adapters.quarantine_s3 import S3Quarantine
+from worker.core.results import Malformed, Position
 
 LOGS = "AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026"
 
@@ -98,3 +102,77 @@ def test_a_bucket_or_folder_that_is_not_there_is_said(run: Run, bucket: Any) -> 
     bucket("a.json", lines(log("r1")))
     run("replay", "s3://call-logs/b", code=2, error="s3://call-logs/b: no object")
     run("replay", "s3://nobodys", code=2, error="s3://nobodys: there is no such bucket")
+
+
+NOTIFIED = "notified.json"
+
+
+def notification(key: str) -> bytes:
+    """S3's own message, as a queue's poison would be kept."""
+    stored = {"bucket": {"name": "call-logs"}, "object": {"key": key, "size": 1}}
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": stored,
+    }
+    return json.dumps({"Records": [record]}).encode()
+
+
+def quarantine(body: bytes, *, source: str, truncated: bool = False) -> None:
+    """Put something aside in S3, as the worker does."""
+    record = Malformed(
+        path="$",
+        expected="a readable object",
+        found="nothing",
+        body=body,
+        truncated=truncated,
+        position=Position(source),
+    )
+
+    async def put() -> None:
+        kept = S3Quarantine("s3://call-logs/aside", SystemClock())
+        try:
+            await kept.put([record])
+        finally:
+            await kept.close()
+
+    asyncio.run(put())
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_an_object_that_was_missing_is_redriven_once_it_is_there(
+    run: Run, bucket: Any, by_name: bool
+) -> None:
+    aside = ("--quarantine", "s3://call-logs/aside")
+    bucket("a.json", lines(log("r1")))
+    replay(run, "s3://call-logs/a.json", *aside)
+    source = f"s3://call-logs/{NOTIFIED}"
+    body = b"" if by_name else notification(NOTIFIED)
+    quarantine(body, source=source if by_name else "sqs:q/1", truncated=by_name)
+
+    def redriven() -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(
+            run("quarantine", "redrive", "--all", "--json", *aside)
+        )
+        return document
+
+    [item] = redriven()["items"]
+    assert (item["result"], item["recorded"]) == ("Quarantined", 0)
+    assert "notified.json" in item["reason"]
+    bucket(NOTIFIED, lines(log("r2"), log("r3")))
+    [item] = redriven()["items"]
+    assert (item["result"], item["recorded"]) == ("Booked", 2)
+    assert redriven()["items"] == []
+    assert json.loads(run("report", "--format", "json"))["total"]["calls"] == 3
+
+
+def test_a_quarantine_in_s3_is_listed_shown_and_dropped(run: Run, bucket: Any) -> None:
+    aside = ("--quarantine", "s3://call-logs/aside")
+    bucket("a.json", lines(log("r1"), "nonsense"))
+    assert replay(run, "s3://call-logs/a.json", *aside)["quarantined"] == 1
+    (item,) = json.loads(run("quarantine", "list", "--json", *aside))["items"]
+    assert item["source"] == "s3://call-logs/a.json"
+    assert "nonsense" in run("quarantine", "show", item["id"][:6], *aside)
+    run("quarantine", "drop", item["id"], *aside)
+    assert json.loads(run("quarantine", "list", "--json", *aside))["count"] == 0
