@@ -1,4 +1,4 @@
-"""Empty ledgers of every kind, for the contract that all of them keep."""
+"""Empty ledgers and states of every kind, for the contracts that all of them keep."""
 
 import itertools
 import uuid
@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.dynamodb import ledger_at, local_endpoint, localstack_endpoint
+from tests.dynamodb import client, ledger_at, local_endpoint, localstack_endpoint, new_prefix
+from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.bootstrap import State
+from worker.bootstrap import open_state as open_state_of
 from worker.ports import Ledger
+from worker.settings import Settings
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
@@ -70,3 +74,62 @@ def orders(request: pytest.FixtureRequest) -> list[tuple[int, ...]]:
 def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Make empty ledgers of one kind; another adapter is another parameter."""
     return lambda: request.param(tmp_path)
+
+
+# --- What is kept beside the ledger ----------------------------------------------------------
+
+OpenState = Callable[[], AbstractAsyncContextManager[State]]
+"""Opens the state of one test; opened twice, it is the same one, unless it is in memory."""
+
+
+@asynccontextmanager
+async def _state(ledger: str, endpoint: str = "") -> AsyncIterator[State]:
+    settings = Settings(ledger=ledger, create_tables=True)
+    if endpoint:
+        async with client(endpoint) as opened:
+            yield open_state_of(settings, dynamo=Dynamo(opened))
+        return
+    state = open_state_of(settings)
+    try:
+        yield state
+    finally:
+        await state.close()
+
+
+def _state_in_memory(_folder: Path) -> OpenState:
+    return lambda: _state("memory")
+
+
+def _state_in_file(folder: Path) -> OpenState:
+    return lambda: _state(f"sqlite:{folder / 'ledger.db'}")
+
+
+def _state_in_tables(_folder: Path) -> OpenState:
+    prefix = new_prefix()
+    return lambda: _state(f"dynamodb:{prefix}", local_endpoint())
+
+
+def _state_on_localstack(_folder: Path) -> OpenState:
+    prefix = new_prefix()
+    return lambda: _state(f"dynamodb:{prefix}", localstack_endpoint())
+
+
+KEPT_STATES = [
+    pytest.param(_state_in_file, id="sqlite"),
+    pytest.param(_state_in_tables, id="dynamodb"),
+    pytest.param(_state_on_localstack, id="localstack", marks=pytest.mark.integration),
+]
+
+
+@pytest.fixture(params=[pytest.param(_state_in_memory, id="memory"), *KEPT_STATES])
+def open_state(request: pytest.FixtureRequest, tmp_path: Path) -> OpenState:
+    """Open a state of one kind."""
+    opens: OpenState = request.param(tmp_path)
+    return opens
+
+
+@pytest.fixture(params=KEPT_STATES)
+def open_kept_state(request: pytest.FixtureRequest, tmp_path: Path) -> OpenState:
+    """Open a state that outlives the process that made it."""
+    opens: OpenState = request.param(tmp_path)
+    return opens
