@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-repeat coverage drill bench lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage drill bench lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -43,6 +43,43 @@ setup: $(STAMP) ## Make .venv with the locked requirements and the project itsel
 
 demo: $(STAMP_RUNTIME) ## Replay made-up logs and show the report (installs the runtime only)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
+
+# --- The whole pipeline in containers ---------------------------------------------------------
+
+# `docker compose` where the plugin is there, else the older program of that name.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROJECT ?= ledgerock
+IN_PROJECT = $(COMPOSE) --project-name $(PROJECT) --file docker/compose.yaml
+# Ports on this machine's loopback; others if these are taken: make up LEDGEROCK_WORKER_PORT=18080
+export LEDGEROCK_LOCALSTACK_PORT ?= 4566
+export LEDGEROCK_WORKER_PORT ?= 8080
+export LEDGEROCK_TRAFFIC_RATE ?= 5
+export LEDGEROCK_IMAGE ?= ledgerock
+RATE ?= 20
+SECONDS ?=
+
+up: images ## Run the whole pipeline in containers: queues, stream, worker, traffic
+	@$(IN_PROJECT) up --detach || { $(IN_PROJECT) logs --tail=40 >&2; exit 1; }
+	@$(BIN)/python -m tools.laptop.ready || { $(IN_PROJECT) logs --tail=40 >&2; exit 1; }
+
+watch: $(STAMP_RUNTIME) ## Watch spend, budgets and crossings as they come (SECONDS=20 ends by itself)
+	@$(BIN)/python -m tools.laptop.watch $(if $(SECONDS),--seconds $(SECONDS))
+
+load: $(STAMP_RUNTIME) ## Drive traffic through it and count what came of it (RATE=20 SECONDS=30)
+	@$(BIN)/python -m tools.laptop.load --rate $(RATE) --seconds $(or $(SECONDS),30) $(LOAD_ARGUMENTS)
+
+down: ## Remove the pipeline: containers, volumes, network
+	@$(IN_PROJECT) down --volumes --remove-orphans --timeout 30
+
+images: $(STAMP_RUNTIME) ## Build the images: ledgerock:worker, ledgerock:lambda, ledgerock:laptop
+	@$(BIN)/python -m tools.laptop.wheels
+	@for target in worker laptop lambda; do \
+		echo "building $(LEDGEROCK_IMAGE):$$target" >&2; \
+		docker build --quiet --file docker/Dockerfile --target $$target \
+			--tag $(LEDGEROCK_IMAGE):$$target . >build/image-$$target.txt || exit 1; \
+	done
+
+# --- Tests and measurements -------------------------------------------------------------------
 
 test: $(STAMP) ## Run every test in parallel and random order, with the coverage gate
 	@mkdir -p build

@@ -1,6 +1,6 @@
 """Creates what the pipeline stands on, once LocalStack is up: `python -m tools.laptop.bootstrap`.
 
-Tables, queues, the stream, the bucket with its notifications, the bus and the rule that collects
+Tables, queues, the stream, the buckets with notifications, the bus and the rule that collects
 what is announced; the registry, as a file; and a few budgets. What is there already stays.
 """
 
@@ -86,11 +86,12 @@ async def queues() -> dict[str, str]:
         await client.close()
 
 
-async def bucket(queue_arn: str) -> None:
-    """Create the bucket; it tells the queue of every invocation-log object."""
+async def buckets(queue_arn: str) -> None:
+    """Create the buckets; that of the logs tells the queue of every invocation-log object."""
     client = AwsClient("s3")
     try:
-        await ensure(client, "create_bucket", Bucket=names.BUCKET)
+        for name in (names.BUCKET, names.QUARANTINE):
+            await ensure(client, "create_bucket", Bucket=name)
         rules = [{"Name": "prefix", "Value": "AWSLogs/"}]
         await client.request(
             "put_bucket_notification_configuration",
@@ -164,7 +165,7 @@ async def prepare(settings: Settings) -> None:
         if prefix is not None:
             group.create_task(tables(prefix))
         group.create_task(stream())
-        group.create_task(bucket(arns[names.QUEUE]))
+        group.create_task(buckets(arns[names.QUEUE]))
         group.create_task(bus(arns[names.ANNOUNCED]))
 
 

@@ -4,6 +4,8 @@ from typing import Final
 
 BUCKET: Final = "ledgerock-logs"
 """Invocation logs arrive here, below `AWSLogs/`."""
+QUARANTINE: Final = "ledgerock-quarantine"
+"""Bucket of the records that could not be understood."""
 QUEUE: Final = "ledgerock-events"
 """CloudTrail's events, and notifications of objects in the bucket."""
 DEAD_LETTERS: Final = "ledgerock-events-dead-letters"
