@@ -56,6 +56,7 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.adapters.dynamodb_requests import Dynamo
+    from worker.adapters.dynamodb_state import StateTable
 
 
 _Part = TypeVar("_Part")
@@ -71,6 +72,7 @@ class State:
         notes: How far objects were booked.
         profiles: Application inference profiles that were seen.
         close: Release what they hold.
+        table: The table of a shared ledger's state, for leases; None for any other.
     """
 
     budgets: BudgetStore
@@ -78,6 +80,7 @@ class State:
     notes: Notes
     profiles: ProfileStore
     close: Callable[[], Awaitable[None]]
+    table: StateTable | None = None
 
 
 def make_poster(settings: Settings) -> Poster:
@@ -216,6 +219,7 @@ def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) ->
         notes=DynamoNotes(table),
         profiles=DynamoProfiles(table),
         close=table.close,
+        table=table,
     )
 
 
@@ -401,9 +405,9 @@ def _stream_source(name: str, booking: Booking) -> Source:
     from worker.adapters.kinesis_leases import DynamoLeases, MemoryLeases  # noqa: PLC0415
     from worker.adapters.kinesis_source import KinesisSource  # noqa: PLC0415 - half a second
 
-    prefix = booking.settings.ledger_tables
+    table = booking.state.table
     # Without a shared ledger one worker reads all shards, each time from their beginning.
-    leases = MemoryLeases() if prefix is None else DynamoLeases(prefix, name, booking.dynamo)
+    leases = MemoryLeases() if table is None else DynamoLeases(table, name)
     return KinesisSource(name, leases, lease_seconds=booking.settings.worker.lease_seconds)
 
 

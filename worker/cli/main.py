@@ -10,6 +10,7 @@ import typer
 
 from worker import __version__
 from worker.cli import budgets, explain, prices, quarantine, rebook, replay, report, verify
+from worker.cli import worker as worker_command
 from worker.cli.group import SpeakingGroup
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: ledgerock replay LOGS, then: ledgerock report",
 )
-for module in (replay, explain, report, verify, rebook):
+for module in (replay, explain, report, verify, rebook, worker_command):
     module.register(app)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(prices.app, name="prices")

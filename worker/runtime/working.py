@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -17,12 +18,14 @@ from worker.ports import Clock, Delivery, Processed, Source
 from worker.runtime.batching import Batch, BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.health import Health
-from worker.runtime.holding import Holdings
+from worker.runtime.holding import Held, Holdings
 from worker.runtime.receiving import deferred
 from worker.telemetry import Meter, measure_commit
 
 UNEXPECTED_MAX: Final = 5
 """Errors nobody expected, with nothing booked in between, after which the worker ends."""
+DEFERRED_MAX: Final = 100_000
+"""Deferred deliveries remembered at most, for a burst that waits for them."""
 PAUSE_FIRST_SECONDS: Final = 0.1
 PAUSE_LAST_SECONDS: Final = 5.0
 
@@ -62,7 +65,6 @@ class Working:
         meter: Measures.
         clock: Ledger time.
         batches_in_flight: Batches worked on at the same time at most.
-        on_written: Called after a commit that wrote down crossings.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the worker
@@ -76,7 +78,6 @@ class Working:
         meter: Meter,
         clock: Clock,
         batches_in_flight: int,
-        on_written: Callable[[], None],
     ) -> None:
         """Work on nothing yet."""
         self._books = books
@@ -87,12 +88,14 @@ class Working:
         self._meter = meter
         self._clock = clock
         self._slots = asyncio.Semaphore(batches_in_flight)
-        self._on_written = on_written
         self._deadline: float | None = None
         self._limits: set[asyncio.Timeout] = set()
         self._has_committed = False
         self._failures = 0
         self._unexpected = 0
+        self._deferred: set[str] = set()
+        self._deferred_at = 0.0
+        self._ended: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Work until the queue says that nothing more comes.
@@ -115,6 +118,14 @@ class Working:
         for limit in self._limits:
             limit.reschedule(deadline)
         asyncio.get_running_loop().call_at(deadline, self._queue.cut_off)
+
+    def awaits_deferred(self, now: float, patience_seconds: float) -> bool:
+        """Whether something that was deferred lately has not come again and ended."""
+        return bool(self._deferred) and now < self._deferred_at + patience_seconds
+
+    def totals(self) -> dict[str, int]:
+        """Return how many deliveries ended how since the start."""
+        return {result.lower(): self._ended[result] for result in DeliveryResult}
 
     async def _work(self, batch: Batch) -> None:
         try:
@@ -165,14 +176,17 @@ class Working:
                     self._limits.discard(limit)
                 if step is None:
                     return []
-                self._measure(step)
+                opened = self._measure(step)
                 await self._settle(source, step.processed)
+                if opened:
+                    await self.give_back_all("the breaker is open")
                 for one in step.processed:
                     left.pop(one.receipt, None)
                 if self._books.fault:
                     await self._pause()
 
-    def _measure(self, step: Step) -> None:
+    def _measure(self, step: Step) -> bool:
+        """Tell everybody who counts; return whether the breaker opened."""
         now, figures = asyncio.get_running_loop().time(), step.figures
         if self._books.fault:
             self._health.not_committed(now, self._books.fault)
@@ -186,12 +200,9 @@ class Working:
             now, records=figures.records, quarantined=figures.quarantined, deliveries=ended
         )
         if opened:
-            _log.error("the breaker opened: most records are quarantined", **self._share())
-        if figures.crossings:
-            self._on_written()
-
-    def _share(self) -> dict[str, float]:
-        return {"quarantined_share": round(self._breaker.share, 3)}
+            share = round(self._breaker.share, 3)
+            _log.error("the breaker opened: most records are quarantined", quarantined_share=share)
+        return opened
 
     async def _settle(self, source: Source, processed: Sequence[Processed]) -> None:
         """Settle what ended; what the source cannot be told of comes again by itself."""
@@ -209,14 +220,26 @@ class Working:
             if held.delivery.sent_at_ms:
                 self._meter.observe("delivery_age_seconds", max(0, age_ms) / 1000)
         for one in processed:
+            self._ended[one.result] += 1
             self._meter.add("deliveries", source=source.name, result=one.result.lower())
         late = {one.receipt for one in processed if one.result is DeliveryResult.DEFERRED}
+        self._remember_deferred(ended, late)
         if late:
             reason = next(one.reason for one in processed if one.receipt in late)
             _log.info("deferred", source=source.name, deliveries=len(late), reason=reason)
         await self._defer_followers(
             source, {held.delivery.group for held in ended if held.delivery.receipt in late} - {""}
         )
+
+    def _remember_deferred(self, ended: Sequence[Held], late: Collection[str]) -> None:
+        for held in ended:
+            name = held.delivery.name or held.delivery.receipt
+            if held.delivery.receipt not in late:
+                self._deferred.discard(name)
+            elif len(self._deferred) < DEFERRED_MAX:
+                self._deferred.add(name)
+        if late:
+            self._deferred_at = asyncio.get_running_loop().time()
 
     async def _defer_followers(self, source: Source, groups: Iterable[str]) -> None:
         """Give back what waits behind a deferred delivery of its group: it must not come first."""
