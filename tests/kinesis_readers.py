@@ -69,14 +69,15 @@ class Reader:
     """Receives from a source and settles, in a task of its own.
 
     Attributes:
+        held: Ids of the shards that its source holds.
         seen: How often each payload was received.
-        order: The payloads as they came.
+        order: The payloads as they came; other readers may share the list.
     """
 
-    def __init__(self, source: KinesisSource) -> None:
+    def __init__(self, source: KinesisSource, order: list[bytes] | None = None) -> None:
         self.source = source
         self.seen: Counter[bytes] = Counter()
-        self.order: list[bytes] = []
+        self.order: list[bytes] = [] if order is None else order
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -88,6 +89,10 @@ class Reader:
             self.seen.update(delivery.body for delivery in deliveries)
             self.order += [delivery.body for delivery in deliveries]
             await self.source.settle([ended(delivery) for delivery in deliveries])
+
+    @property
+    def held(self) -> set[str]:
+        return {shard.lease.shard for shard in self.source._holder.shards.values()}
 
     async def stop(self) -> None:
         """Stop, and close the source."""

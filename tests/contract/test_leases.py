@@ -10,7 +10,7 @@ import pytest
 from tests.dynamodb import client, local_endpoint, localstack_endpoint, new_prefix
 from tests.faults import FaultyClient
 from worker.adapters.dynamodb_requests import Dynamo
-from worker.adapters.dynamodb_state import state_table, state_table_definition
+from worker.adapters.dynamodb_state import StateTable
 from worker.adapters.kinesis_checkpoint import SHARD_END
 from worker.adapters.kinesis_leases import DynamoLeases, Lease, LeaseStore, MemoryLeases
 
@@ -20,15 +20,10 @@ LEASE = Lease("shardId-1", parents=("shardId-0", "shardId-9"), starts="4957")
 
 
 @asynccontextmanager
-async def _state_at(endpoint: str, *, share: float = 0.0) -> AsyncIterator[tuple[Dynamo, str]]:
+async def _state_at(endpoint: str, *, share: float = 0.0) -> AsyncIterator[StateTable]:
     async with client(endpoint) as opened:
-        prefix = new_prefix()
-        await opened.create_table(**state_table_definition(prefix))
-        await opened.get_waiter("table_exists").wait(
-            TableName=state_table(prefix), WaiterConfig={"Delay": 1}
-        )
         given: Any = FaultyClient(opened, seed=4, share=share) if share else opened
-        yield Dynamo(given), prefix
+        yield StateTable(new_prefix(), dynamo=Dynamo(given), create_tables=True)
 
 
 @pytest.fixture(
@@ -46,10 +41,10 @@ def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
             await test(MemoryLeases())
             return
         endpoint = local_endpoint() if request.param == "dynamodb" else localstack_endpoint()
-        async with _state_at(endpoint) as (dynamo, prefix):
-            other = DynamoLeases(prefix, "other", dynamo)
+        async with _state_at(endpoint) as table:
+            other = DynamoLeases(table, "other")
             await other.add(Lease("shardId-of-another-stream"))
-            await test(DynamoLeases(prefix, "calls", dynamo))
+            await test(DynamoLeases(table, "calls"))
             assert await other.leases() == [Lease("shardId-of-another-stream")]
 
     return lambda test: asyncio.run(on_store(test))
@@ -127,11 +122,11 @@ def test_lost_answers_do_not_look_like_somebody_elses_writes() -> None:
     """A write that was made though its answer was lost comes back as what was wanted."""
 
     async def scenario() -> None:
-        async with _state_at(local_endpoint(), share=0.5) as (dynamo, prefix):
-            store = DynamoLeases(prefix, "calls", dynamo)
+        async with _state_at(local_endpoint(), share=0.5) as table:
+            store = DynamoLeases(table, "calls")
             await store.add(LEASE)
             lease = LEASE
-            for number in range(40):
+            for number in range(12):
                 wanted = lease.written(owner="mine", checkpoint=str(number))
                 assert await store.write(lease, wanted) == wanted
                 lease = wanted

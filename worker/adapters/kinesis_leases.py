@@ -11,19 +11,21 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Protocol
 from zlib import crc32
 
 import msgspec
 from botocore.exceptions import ClientError
 
-from worker.adapters.dynamodb_requests import Dynamo
-from worker.adapters.dynamodb_state import state_table
+from worker.adapters.dynamodb_state import Item, StateTable
 from worker.adapters.kinesis_checkpoint import SHARD_END, TRIM_HORIZON
 
 NOBODY: Final = ""
 """The owner of a lease that is free."""
+
+UNCHANGED: Final = "o = :o AND v = :v"
+"""The condition of every write: owner and version are those that were read."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -80,9 +82,6 @@ class LeaseStore(Protocol):
     async def remove(self, lease: Lease) -> None:
         """Remove a lease if it still has this owner and version."""
 
-    async def close(self) -> None:
-        """Close connections."""
-
 
 class MemoryLeases:
     """Leases in memory; several workers of one process may share them."""
@@ -112,83 +111,60 @@ class MemoryLeases:
         if found is not None and _is_same(found, lease):
             del self._leases[lease.shard]
 
-    async def close(self) -> None:
-        """Do nothing."""
-
 
 class DynamoLeases:
     """Leases in the state table: one partition for a stream, one item for a shard.
 
     Args:
-        prefix: Begins the table's name.
+        table: The state table.
         stream: The stream, as it is named in the settings.
-        dynamo: Makes the requests; shared with others, who close it. An own one by default.
     """
 
-    def __init__(self, prefix: str, stream: str, dynamo: Dynamo | None = None) -> None:
+    def __init__(self, table: StateTable, stream: str) -> None:
         """Keep what names the rows."""
-        self._table = state_table(prefix)
-        self._partition = {"S": f"l#{stream}"}
-        self._dynamo = dynamo or Dynamo()
-        self._is_own = dynamo is None
+        self._table = table
+        self._partition = f"l#{stream}"
 
     async def leases(self) -> list[Lease]:
         """Return all leases, strongly read."""
-        pages = self._dynamo.pages(
-            "query",
-            TableName=self._table,
-            KeyConditionExpression="pk = :stream",
-            ExpressionAttributeValues={":stream": self._partition},
-            ConsistentRead=True,
-        )
-        return [_lease(item) async for page in pages for item in page]
+        return [_lease(item) for item in await self._table.partition(self._partition)]
 
     async def add(self, lease: Lease) -> None:
         """Keep a lease on a shard that has none."""
-        await self._conditionally(
-            "put_item", Item=self._item(lease), ConditionExpression="attribute_not_exists(pk)"
-        )
+        await self._table.put_if(self._item(lease), "attribute_not_exists(pk)")
 
     async def write(self, before: Lease, after: Lease) -> Lease | None:
         """Replace a lease if nobody else did; return it as it is now."""
-        condition = _unchanged(before)
-        if await self._conditionally("put_item", Item=self._item(after), **condition):
+        found = await self._table.put_if(self._item(after), UNCHANGED, _values(before))
+        if found is None:
             return after
-        # The condition fails as well if the answer to an attempt was lost that did replace it.
-        answer = await self._dynamo.call(
-            "get_item", TableName=self._table, Key=self._key(before), ConsistentRead=True
-        )
-        return _lease(answer["Item"]) if "Item" in answer else None
+        return _lease(found) if found else None
 
     async def remove(self, lease: Lease) -> None:
         """Remove a lease if nobody wrote it."""
-        await self._conditionally("delete_item", Key=self._key(lease), **_unchanged(lease))
-
-    async def close(self) -> None:
-        """Close connections."""
-        if self._is_own:
-            await self._dynamo.close()
-
-    async def _conditionally(self, operation: str, **arguments: Any) -> bool:  # noqa: ANN401
         try:
-            await self._dynamo.call(operation, TableName=self._table, **arguments)
+            await self._table.dynamo.call(
+                "delete_item",
+                TableName=self._table.name,
+                Key=self._key(lease),
+                ConditionExpression=UNCHANGED,
+                ExpressionAttributeValues=_values(lease),
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            return False
-        return True
 
-    def _key(self, lease: Lease) -> dict[str, Any]:
-        return {"pk": self._partition, "sk": {"S": lease.shard}}
+    def _key(self, lease: Lease) -> Item:
+        return {"pk": {"S": self._partition}, "sk": {"S": lease.shard}}
 
-    def _item(self, lease: Lease) -> dict[str, Any]:
+    def _item(self, lease: Lease) -> Item:
         return {
             **self._key(lease),
-            "owner": {"S": lease.owner},
-            "version": {"N": str(lease.version)},
-            "checkpoint": {"S": lease.checkpoint},
-            "parents": {"L": [{"S": parent} for parent in lease.parents]},
-            "starts": {"S": lease.starts},
+            "o": {"S": lease.owner},
+            "v": {"N": str(lease.version)},
+            "c": {"S": lease.checkpoint},
+            "p": {"L": [{"S": parent} for parent in lease.parents]},
+            "f": {"S": lease.starts},
         }
 
 
@@ -196,25 +172,18 @@ def _is_same(one: Lease, other: Lease) -> bool:
     return (one.owner, one.version) == (other.owner, other.version)
 
 
-def _unchanged(lease: Lease) -> dict[str, Any]:
-    return {
-        "ConditionExpression": "#owner = :owner AND #version = :version",
-        "ExpressionAttributeNames": {"#owner": "owner", "#version": "version"},
-        "ExpressionAttributeValues": {
-            ":owner": {"S": lease.owner},
-            ":version": {"N": str(lease.version)},
-        },
-    }
+def _values(lease: Lease) -> Item:
+    return {":o": {"S": lease.owner}, ":v": {"N": str(lease.version)}}
 
 
-def _lease(item: Mapping[str, Any]) -> Lease:
+def _lease(item: Item) -> Lease:
     return Lease(
         shard=item["sk"]["S"],
-        owner=item["owner"]["S"],
-        version=int(item["version"]["N"]),
-        checkpoint=item["checkpoint"]["S"],
-        parents=tuple(parent["S"] for parent in item["parents"]["L"]),
-        starts=item["starts"]["S"],
+        owner=item["o"]["S"],
+        version=int(item["v"]["N"]),
+        checkpoint=item["c"]["S"],
+        parents=tuple(parent["S"] for parent in item["p"]["L"]),
+        starts=item["f"]["S"],
     )
 
 

@@ -33,7 +33,7 @@ class KinesisSource:
 
     Args:
         stream: Name or ARN.
-        leases: Where leases and checkpoints are kept, such as `DynamoLeases`.
+        leases: Where leases and checkpoints are kept, such as `DynamoLeases`; not closed here.
         lease_seconds: For how long a worker that is not heard of keeps its shards.
         limits: How much is read ahead of what is settled.
         client: An open Kinesis client of aiobotocore, for tests.
@@ -50,7 +50,6 @@ class KinesisSource:
     ) -> None:
         """Connect to nothing yet; the first `receive` begins to take leases."""
         self._stream = KinesisStream(stream, client)
-        self._leases = leases
         self._changed = asyncio.Event()
         self._turn = 0
         self._is_closed = False
@@ -124,7 +123,6 @@ class KinesisSource:
         try:
             await self._holder.close()
         finally:
-            await self._leases.close()
             await self._stream.close()
 
     def _collect(self) -> list[Delivery]:
