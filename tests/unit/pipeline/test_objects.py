@@ -326,7 +326,7 @@ async def test_an_object_replaced_while_it_is_read_keeps_what_was_read() -> None
 @asynchronous
 async def test_a_bomb_is_refused_and_not_read_on() -> None:
     limits = Limits(compression_ratio_from_bytes=65_536, block_bytes=4_096)
-    bomb = gzip.compress(b"\n".join(ROWS[:10]) + b"\n") + 10 * gzip.compress(b"\n" * 10_000_000)
+    bomb = gzip.compress(b"\n".join(ROWS[:10]) + b"\n") + 30 * gzip.compress(b"\n" * 10_000_000)
     worker = Worker(Reader(bomb, piece_bytes=100), limits=limits)
     assert (await worker.deliver()).result is DeliveryResult.ACKNOWLEDGED
     assert await worker.calls() == 10
