@@ -79,10 +79,9 @@ class Process:
 
     def close(self) -> None:
         """Close what was opened; the next invocation would open it anew."""
-        if self._booking is None:
-            return
-        self._booking = None
-        self._runner.run(self._stack.aclose())
+        if self._booking is not None:
+            self._booking = None
+            self._runner.run(self._stack.aclose())
         self._runner.close()
         self._runner = asyncio.Runner()
 

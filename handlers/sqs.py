@@ -6,7 +6,7 @@ from aws_lambda_powertools.utilities.data_classes import SQSEvent
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from handlers.booking import book
-from handlers.events import records_of
+from handlers.events import records_of, wrong_event
 from handlers.runtime import Answer, Event, Invocation, handler_of
 from worker.ports import Delivery
 
@@ -21,7 +21,9 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     "Handling errors for an SQS event source in Lambda"). An empty list is a complete success. An
     error that is raised makes the whole batch come again.
     """
-    records_of(event, "aws:sqs", NAME, ("messageId", "body"))
+    for number, record in enumerate(records_of(event, "aws:sqs", NAME, ("messageId",))):
+        if not isinstance(record.get("body"), str):
+            raise wrong_event(NAME, f"Records[{number}] with a body", {"Records": [record]})
     deliveries = [_delivery(record) for record in SQSEvent(event).records]
     is_fifo = any(one.group for one in deliveries)
     failed = await book(invocation, deliveries, stop_early=is_fifo)
