@@ -147,7 +147,7 @@ class Announcer:
         """Announce some notices by due time; say whether the bus can be reached."""
         now_ms = self._clock.now_ms()
         ready: list[Notice] = []
-        for notice in sorted(notices, key=lambda one: (one.due_at_ms, one.id)):
+        for notice in sorted(notices, key=lambda one: (_due_since_ms(one), one.id)):
             if notice.state != "pending" or notice.due_at_ms > now_ms or notice.id in self._busy:
                 continue
             if self._not_before_ms.get(notice.id, 0) > now_ms:
@@ -264,8 +264,12 @@ class Announcer:
         if reason:
             figures.add_fault(reason)
         figures.failed += len(notices)
-        waits = [now_ms - (one.due_at_ms or one.recorded_at_ms) for one in notices]
+        waits = [now_ms - _due_since_ms(one) for one in notices]
         figures.oldest_wait_ms = max(figures.oldest_wait_ms, *waits, 0)
+
+
+def _due_since_ms(notice: Notice) -> int:
+    return notice.due_at_ms or notice.recorded_at_ms
 
 
 def entry_bytes(detail_type: str, detail: bytes) -> int:

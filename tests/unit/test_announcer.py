@@ -153,6 +153,17 @@ async def test_what_was_just_written_is_announced_without_a_look_at_what_is_due(
 
 
 @asynchronous
+async def test_what_is_due_at_once_is_announced_in_the_order_of_its_writing() -> None:
+    bus = MemoryBus()
+    written = [
+        msgspec.structs.replace(notice(number, due_at_ms=0), recorded_at_ms=NOON - number)
+        for number in range(5)
+    ]
+    await announcer(MemoryOutbox(), bus).announce(written)
+    assert [event_id(one) for one in bus.events] == [f"event-{n:03d}" for n in range(4, -1, -1)]
+
+
+@asynchronous
 async def test_an_event_that_the_bus_refuses_holds_up_no_other() -> None:
     outbox, bus = MemoryOutbox(), FaultyBus()
     bus.refused = {"event-004"}

@@ -19,6 +19,7 @@ from worker.ports import BusEvent
 
 LOOKED_UP_SECONDS: Final = 60.0
 """For how long a bus that was there is taken to be there still."""
+READ_SECONDS: Final = 10.0
 PUBLISH: Final = "events:PutEvents"
 LOOK_UP: Final = "events:DescribeEventBus"
 ADVICE: Final = "LEDGEROCK_BUS names the bus, or its ARN"
@@ -47,7 +48,7 @@ class EventBridgeBus:
     def __init__(self, bus: str, *, client: AwsClient | None = None) -> None:
         """Connect to nothing yet."""
         self._bus = bus
-        self._client = client or AwsClient("events")
+        self._client = client or AwsClient("events", read_seconds=READ_SECONDS)
         self._looked_up = float("-inf")
 
     async def publish(self, events: Sequence[BusEvent]) -> list[str]:
