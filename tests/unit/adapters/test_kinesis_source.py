@@ -174,6 +174,22 @@ def test_settling_twice_or_something_unknown_changes_nothing() -> None:
     run(scenario)
 
 
+def test_deferring_twice_delivers_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.adapters.kinesis_source.WAIT_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        stream = StubStream()
+        stream.put(SHARD, b"0")
+        source = source_on(stream)
+        [delivery] = await receive_all(source, 1)
+        await source.settle([ended(delivery, DEFERRED), ended(delivery, DEFERRED)])
+        assert [one.attempts for one in await receive_all(source, 1)] == [2]
+        assert await source.receive() == []
+        await source.close()
+
+    run(scenario)
+
+
 def test_reading_pauses_while_too_much_is_unsettled() -> None:
     async def scenario() -> None:
         stream = StubStream()
@@ -401,12 +417,18 @@ def test_a_renewal_whose_answer_was_lost_keeps_the_shard() -> None:
     async def scenario() -> None:
         stream, leases = StubStream(), LostOften()
         sequences = stream.put(SHARD, *bodies(20))
-        reader = Reader(source_on(stream, leases, lease_seconds=0.3))
-        await until(lambda: leases._leases and leases._leases[SHARD].checkpoint == sequences[-1])
+        source = source_on(stream, leases, lease_seconds=0.3)
+        source._holder.start()
+        await until(lambda: source._holder.shards)
+        held = set(source._holder.shards)
+        first, *others = await receive_all(source, 20)
+        await source.settle([ended(one) for one in others])
         writes = leases.writes
         await until(lambda: leases.writes > writes + 4)
-        await reader.stop()
-        assert reader.order == bodies(20)  # never dropped, so never read again
+        await source.settle([ended(first)])
+        await until(lambda: leases._leases[SHARD].checkpoint == sequences[-1])
+        assert set(source._holder.shards) == held  # never dropped
+        await source.close()
 
     run(scenario)
 
