@@ -75,6 +75,8 @@ class Process:
         """Return what was opened; an invocation that fails to leaves it to the next one."""
         if self._booking is None:
             self._booking = await self._stack.enter_async_context(self._opener())
+            settings = self._booking.settings
+            LOGGER.info("opened", extra={"ledger": settings.ledger, "bus": settings.worker.bus})
         return self._booking
 
     def close(self) -> None:
