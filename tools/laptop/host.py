@@ -63,7 +63,7 @@ class Metrics:
     """What the worker counted so far.
 
     Attributes:
-        values: Counters and gauges, by name (without prefix) and labels' values.
+        values: Counters and gauges, by name (without prefix) and label `result`.
         buckets: Histograms: how many observations were at most so big, by name and bound.
     """
 
@@ -74,12 +74,13 @@ class Metrics:
         """Return a figure without labels, or 0."""
         return self.values.get((name,), 0.0)
 
-    def by_label(self, name: str, label: int = -1) -> dict[str, int]:
-        """Return a counter by the values of one of its labels."""
+    def by_result(self, name: str) -> dict[str, int]:
+        """Return a counter by its label `result`, whatever other labels it has."""
         found: dict[str, int] = {}
-        for (each, *labels), value in self.values.items():
-            if each == name and labels:
-                found[labels[label]] = found.get(labels[label], 0) + int(value)
+        for (each, *results), value in self.values.items():
+            if each == name:
+                for result in results:
+                    found[result] = found.get(result, 0) + int(value)
         return found
 
     def since(self, before: "Metrics") -> "Metrics":
@@ -122,7 +123,9 @@ def parse_metrics(text: str) -> Metrics:
                     bounds = metrics.buckets.setdefault(name.removesuffix(_BUCKET), {})
                     bounds[float(labels["le"])] = sample.value
                 continue
-            metrics.values[name.removesuffix("_total"), *labels.values()] = sample.value
+            result = [labels["result"]] if "result" in labels else []
+            key = name.removesuffix("_total"), *result
+            metrics.values[key] = metrics.values.get(key, 0.0) + sample.value
     return metrics
 
 

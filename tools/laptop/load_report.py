@@ -135,8 +135,8 @@ def report_document(ran: Ran, run: Mapping[str, Any]) -> dict[str, Any]:
             "latency_seconds": quantiles(crossings.latencies.values()),
         },
         "worker": {
-            "records": metrics.by_label("records"),
-            "deliveries": metrics.by_label("deliveries"),
+            "records": metrics.by_result("records"),
+            "deliveries": metrics.by_result("deliveries"),
             "call_to_booked_seconds": _worker_quantiles(metrics, "call_to_booked_seconds"),
             "call_to_crossing_seconds": _worker_quantiles(metrics, "call_to_crossing_seconds"),
             "commit_seconds": _worker_quantiles(metrics, "commit_seconds"),

@@ -146,9 +146,9 @@ class Screen:
         parts += [
             f"{count:,} {name}"
             for name, count in (
-                ("quarantined", metrics.by_label("records").get("quarantined", 0)),
+                ("quarantined", metrics.by_result("records").get("quarantined", 0)),
                 ("throttled", int(metrics.of("request_throttles"))),
-                ("deferred", metrics.by_label("deliveries").get("deferred", 0)),
+                ("deferred", metrics.by_result("deliveries").get("deferred", 0)),
             )
             if count
         ]
@@ -207,7 +207,7 @@ def _budgets(standings: Sequence[Standing]) -> Table:
 
 
 def _crossings(notices: Sequence[tuple[str, Notice]]) -> Table:
-    table = Table(title="latest crossings", title_justify="left", expand=True, box=None)
+    table = Table(title="latest events", title_justify="left", expand=True, box=None)
     for name in ("time", "event", "budget", "threshold", "spent", "announced"):
         table.add_column(name, no_wrap=True)
     for name, notice in notices[:CROSSINGS]:
@@ -219,8 +219,8 @@ def _crossings(notices: Sequence[tuple[str, Notice]]) -> Table:
             time.strftime("%H:%M:%S", time.localtime(notice.recorded_at_ms / 1000)),
             notice.detail_type,
             Text(name),
-            f"{facts.threshold} %",
-            f"{facts.spent_usd} of {facts.limit_usd}",
+            f"{facts.threshold} %" if facts.threshold else "-",
+            f"{facts.spent_usd} of {facts.limit_usd}" if facts.spent_usd else "-",
             announced,
         )
     if not notices:
