@@ -9,12 +9,13 @@ from tests.contract.conftest import Open, OpenState
 from tests.events import checked_all
 from tests.unit.test_announcer import Clock, CrashedError, FaultyBus, event_id, no_pause, notice
 from worker.adapters.memory_bus import MemoryBus
+from worker.adapters.memory_state import MemoryOutbox
 from worker.announcer import Announced, Announcer
 from worker.core.evidence import Counts
 from worker.pipeline.usage import SETTLING_MS, UsageWatch
 from worker.ports import Outbox
 
-NUMBER = 130
+NUMBER = 104
 """More than an outbox yields at a time."""
 
 
@@ -60,19 +61,17 @@ async def test_two_announcers_at_once_miss_nothing(open_state: OpenState) -> Non
 
 
 @asynchronous
-async def test_uncharged_usage_is_counted_in_every_ledger(
-    open_ledger: Open, open_state: OpenState
-) -> None:
+async def test_uncharged_usage_is_counted_in_every_ledger(open_ledger: Open) -> None:
     counts = Counts(input_tokens=100, output_tokens=10)
-    async with open_ledger() as ledger, open_state() as state:
-        clock, bus = Clock(), MemoryBus()
+    async with open_ledger() as ledger:
+        outbox, clock, bus = MemoryOutbox(), Clock(), MemoryBus()
         [committed] = await book(ledger, poster(), call(1, counts, model=UNLISTED))
-        await UsageWatch(outbox=state.outbox, clock=clock).look(committed.postings, [])
+        await UsageWatch(outbox=outbox, clock=clock).look(committed.postings, [])
         await book(ledger, poster(), call(2, counts, model=UNLISTED), call(3, at_ms=NOON - DAY))
         clock.at_ms += SETTLING_MS
-        announcer = Announcer(state.outbox, bus, clock, ledger, pause=no_pause)
+        announcer = Announcer(outbox, bus, clock, ledger, pause=no_pause)
         assert await announcer.announce_due() == Announced(announced=1)
         [detail] = checked_all(bus.events)
         assert detail["calls"] == 2
-        [kept] = await state.outbox.about("usage/2026-10-01")
+        [kept] = await outbox.about("usage/2026-10-01")
         assert json.loads(bytes(kept.detail)) == detail, "what was announced is what is kept"
