@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.group import EXIT_WRONG
+from worker.cli.group import EXIT_WRONG, say
 from worker.cli.options import (
     JsonOption,
     LedgerOption,
@@ -55,6 +55,14 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Work out everything, book nothing.")
     ] = False,
+    announce: Annotated[
+        bool,
+        typer.Option(
+            "--announce",
+            help="Announce thresholds that budgets cross on the bus that LEDGEROCK_BUS names. "
+            "Otherwise those of closed periods are written down, and nobody is told.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any record was quarantined.")
     ] = False,
@@ -75,12 +83,15 @@ def replay(
 
     settings = read_settings(ledger=ledger, registry=registry, prices=prices, quarantine=quarantine)
     window = window_of(since, until)
-    done = run(_replay(settings, paths, window, dry_run=dry_run, jobs=jobs, lines=not as_json))
+    asked = {"dry_run": dry_run, "announce": announce, "jobs": jobs}
+    done = run(_replay(settings, paths, window, asked, lines=not as_json))
     if as_json:
-        print_json(replay_document(done))
+        print_json(replay_document(done) | (_announced_document(done) if announce else {}))
     else:
         _print(done, settings, dry_run=dry_run)
-    if strict and done.quarantined:
+    if done.unannounced:
+        say(_unannounced(done))
+    if done.unannounced or (strict and done.quarantined):
         raise typer.Exit(EXIT_WRONG)
 
 
@@ -88,18 +99,15 @@ async def _replay(
     settings: Settings,
     paths: list[str],
     window: Window,
+    asked: Mapping[str, Any],
     *,
-    dry_run: bool,
-    jobs: int | None,
     lines: bool,
 ) -> ReplayFigures:
     from worker.cli.progress import replay_progress
     from worker.replay import replay as book
 
     with replay_progress(lines=lines) as on_progress:
-        return await book(
-            settings, paths, window=window, dry_run=dry_run, jobs=jobs, on_progress=on_progress
-        )
+        return await book(settings, paths, window=window, on_progress=on_progress, **asked)
 
 
 def by_cost(amounts_by_key: Mapping[str, Amounts]) -> list[tuple[str, Amounts]]:
@@ -132,6 +140,25 @@ def replay_document(done: ReplayFigures) -> dict[str, Any]:
     }
 
 
+def _announced_document(done: ReplayFigures) -> dict[str, Any]:
+    """Return what `--announce` adds."""
+    return {
+        "crossings": done.crossings,
+        "announced": done.announced,
+        "unannounced": done.unannounced,
+    }
+
+
+def _unannounced(done: ReplayFigures) -> str:
+    from worker.cli.output import printable, quantity
+
+    why = f" ({printable('; '.join(done.faults))})" if done.faults else ""
+    return (
+        f"everything is booked, but {quantity(done.unannounced, 'event')} could not be announced"
+        f"{why}; what is written down waits: run the same replay again, or a worker"
+    )
+
+
 def _rows(amounts_by_key: Mapping[str, Amounts]) -> list[dict[str, Any]]:
     from worker.core.report import figures
 
@@ -161,6 +188,12 @@ def _print(done: ReplayFigures, settings: Settings, *, dry_run: bool) -> None:
     again = f"ledgerock {'rebook' if lasting else 'replay PATH'}{ledger_option(settings)}"
     lines = notes(done.totals, show_usd(done.totals.estimated_pico_usd), again)
     lines += _ignored(done.ignored_reasons)
+    if done.crossings:
+        crossed = quantity(done.crossings, "threshold")
+        option = ledger_option(settings)
+        lines.append(f"{crossed} newly crossed; `ledgerock budgets list{option}` says where")
+    if done.announced:
+        lines.append(f"{quantity(done.announced, 'event')} announced")
     if done.quarantined:
         lines.append(_quarantined(done.quarantined, settings, dry_run=dry_run))
     if dry_run:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,6 +18,7 @@ from worker.core.errors import LedgerockError, TransientError
 from worker.core.ledger import Amounts, Leaf
 from worker.pipeline import Digest, Pipeline, Window
 from worker.ports import Committed
+from worker.replay.budgets import Watching, watching
 from worker.replay.decoding import Failure, FileDecoder, Message, Progress, decode_in_child
 from worker.replay.distinct import DistinctKeys
 from worker.replay.files import Listing, LogFile, chunks, find_files
@@ -48,6 +49,10 @@ class ReplayFigures:
         by_model: The same by model.
         ignored_reasons: How many records were ignored for which reason.
         bytes_read: Stored bytes read.
+        crossings: Thresholds of budgets that were newly written down as crossed.
+        announced: Events that were announced, if that was asked for.
+        unannounced: Events that could not be announced, and wait for the next attempt.
+        faults: Why not.
         seconds: Wall time.
     """
 
@@ -64,6 +69,10 @@ class ReplayFigures:
     by_model: dict[str, Amounts] = field(default_factory=dict)
     ignored_reasons: dict[str, int] = field(default_factory=dict)
     bytes_read: int = 0
+    crossings: int = 0
+    announced: int = 0
+    unannounced: int = 0
+    faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def post(self, postings: Iterable[tuple[Leaf, Amounts]]) -> None:
@@ -88,12 +97,13 @@ class ReplayProgress:
 OnProgress = Callable[[ReplayProgress], None]
 
 
-async def replay(
+async def replay(  # noqa: PLR0913 - what a replay may be asked for
     settings: Settings,
     paths: Sequence[str],
     *,
     window: Window | None = None,
     dry_run: bool = False,
+    announce: bool = False,
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> ReplayFigures:
@@ -107,6 +117,7 @@ async def replay(
         paths: Files and folders, and `s3://bucket/prefix` of objects.
         window: Event times to book; others are ignored.
         dry_run: Work out everything against the ledger, keep nothing.
+        announce: Write crossings of open periods down as well, and announce what is pending.
         jobs: Decoder processes; by default one for each core when there is enough to do.
         on_progress: Called after every commit.
 
@@ -126,7 +137,12 @@ async def replay(
         )
         figures = ReplayFigures()
         # The source is closed at once when booking fails, and its child processes with it.
-        async with open_pipeline(settings, discard=dry_run) as pipeline, aclosing(source):
+        async with open_pipeline(settings, discard=dry_run) as pipeline, AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(source))
+            watch = Watching()
+            if not dry_run:
+                watched = watching(settings, pipeline, announce=announce)
+                watch = await stack.enter_async_context(watched)
             with DistinctKeys() as keys:
                 async for progress in source:
                     keys.add(progress.digest.batch.bodies)
@@ -134,6 +150,9 @@ async def replay(
                     if on_progress is not None:
                         on_progress(_how_far(figures, listing))
                 figures.calls = keys.count()
+            done = await watch.announce()
+            figures.announced, figures.unannounced = done.announced, done.failed
+            figures.faults = done.faults
     figures.seconds = time.monotonic() - started
     return figures
 
@@ -167,6 +186,7 @@ async def _book(pipeline: Pipeline, progress: Progress, figures: ReplayFigures) 
     figures.recorded += committed.recorded
     figures.upgraded += committed.upgraded
     figures.duplicates += committed.duplicates
+    figures.crossings += committed.crossings
     figures.post(committed.postings)
 
 
