@@ -17,6 +17,7 @@ from worker.core.ledger import Amounts, Entry, Leaf, Rated
 from worker.core.posting import Poster
 from worker.core.registry import ApplicationProfile
 from worker.core.results import DeliveryResult, Malformed, ObjectReference
+from worker.core.spend import Spend
 
 
 class Committed(msgspec.Struct, gc=False):
@@ -42,20 +43,6 @@ class Committed(msgspec.Struct, gc=False):
     def touched(self) -> set[Leaf]:
         """Leaves whose scopes' budgets are due for a look, duplicates' included."""
         return {leaf for leaf, _ in self.postings} | self.known
-
-
-class Spend(msgspec.Struct, frozen=True, gc=False):
-    """What a scope spent.
-
-    Attributes:
-        calls: All calls, whatever their status.
-        cost_pico_usd: Sum of charges.
-        tokens: Tokens of all five kinds together; a shared ledger keeps no split for wide scopes.
-    """
-
-    calls: int = 0
-    cost_pico_usd: int = 0
-    tokens: int = 0
 
 
 class Rebooking(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,7 @@ from worker.core.budget import Budget, Scope, ScopeDays
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Counts
 from worker.core.registry import ApplicationProfile
-from worker.ports import Spend
+from worker.core.spend import Spend
 from worker.settings import Settings
 
 

@@ -31,7 +31,8 @@ from worker.core.budget import Scope, ScopeDays, ScopeKind
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Amounts, Leaf
 from worker.core.registry import Agent, ApplicationProfile, Calendar, PrincipalFact, Registry
-from worker.ports import Ledger, Rebooking, Spend
+from worker.core.spend import Spend
+from worker.ports import Ledger, Rebooking
 
 TODAY = NOON // DAY
 """2026-10-01, at noon in UTC: 14:00 in Berlin, the next day at 01:00 in Apia."""

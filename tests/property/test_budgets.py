@@ -23,8 +23,9 @@ from worker.core.budget import Budget, Scope, ScopeDays, ScopeKind
 from worker.core.errors import TransientError
 from worker.core.evidence import Counts
 from worker.core.registry import Calendar, Registry
+from worker.core.spend import Spend
 from worker.pipeline.budgets import REFRESH_SECONDS, BudgetWatch
-from worker.ports import Notice, Spend
+from worker.ports import Notice
 
 HOUR = 3_600_000
 UTC_ZONE = ZoneInfo("UTC")

@@ -13,14 +13,14 @@ from worker.adapters import dynamodb_items as items
 from worker.adapters.dynamodb_names import Names, join_leaf, split_leaf
 from worker.adapters.dynamodb_requests import READS_AT_ONCE, Dynamo
 from worker.adapters.dynamodb_verify import verify
-from worker.adapters.ledger_reading import spends, sum_by
+from worker.adapters.ledger_reading import sum_by
 from worker.adapters.pace import Pace
 from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
 from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf
-from worker.core.spend import LOCAL_DAYS_OFF, SpendSums, is_nobody, merged_days
-from worker.ports import Spend, Verification
+from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody, merged_days
+from worker.ports import Verification
 
 SCAN_PAGE: Final = 1_000
 DAY_LAST: Final = 999_999
@@ -243,7 +243,7 @@ class DynamoBooks:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return spends(sums)
+        return sums.spends()
 
     async def _add_payer(self, sums: SpendSums, principal: str, first: int, last: int) -> None:
         async with self._querying:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies
 from worker.core.ledger import Amounts, Entry, Leaf, Status
-from worker.core.spend import SpendSums
-from worker.ports import Difference, Spend, Verification
+from worker.core.spend import Spend, SpendSums
+from worker.ports import Difference, Verification
 
 
 def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Amounts]:
@@ -24,14 +24,7 @@ def spend_in(balances: Iterable[tuple[Leaf, Amounts]], ranges: Sequence[ScopeDay
     sums = SpendSums(ranges)
     for leaf, amounts in balances:
         sums.add(leaf, amounts)
-    return spends(sums)
-
-
-def spends(sums: SpendSums) -> list[Spend]:
-    """Return sums as the port does."""
-    return [
-        Spend(*figures) for figures in zip(sums.calls, sums.cost_pico_usd, sums.tokens, strict=True)
-    ]
+    return sums.spends()
 
 
 async def pending_of(scan: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Sequence[Entry]]:

@@ -15,7 +15,8 @@ from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.posting import Poster
-from worker.ports import Committed, Rebooking, Spend, Verification
+from worker.core.spend import Spend
+from worker.ports import Committed, Rebooking, Verification
 
 SCAN_CHUNK: Final = 5_000
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import compare, pending_of, spends, sum_by
+from worker.adapters.ledger_reading import compare, pending_of, sum_by
 from worker.adapters.sqlite_file import SqliteFile
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
@@ -31,8 +31,8 @@ from worker.core.errors import ConfigurationError, LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
-from worker.core.spend import LOCAL_DAYS_OFF, SpendSums, is_nobody
-from worker.ports import Committed, Rebooking, Spend, Verification
+from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody
+from worker.ports import Committed, Rebooking, Verification
 
 KEYS_PER_LOOKUP: Final = 500
 SCAN_CHUNK: Final = 5_000
@@ -262,7 +262,7 @@ class SqliteLedger(SqliteFile):
         within_bounds = (first + LOCAL_DAYS_OFF, last - LOCAL_DAYS_OFF, *bounds)
         for amounts in self._summed(within, within_bounds):
             sums.add_to(0, amounts)
-        return spends(sums)[0]
+        return sums.spends()[0]
 
     def _summed(self, where: str, bounds: tuple[int | str, ...]) -> Iterator[Amounts]:
         """Yield amounts that add up to the balances there are."""

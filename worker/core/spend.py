@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from worker.core.budget import Scope, ScopeDays
 from worker.core.ledger import Amounts, Leaf
 
 LOCAL_DAYS_OFF: Final = 1
 """How far a local day may be from the UTC day of the same moment."""
+
+
+class Spend(msgspec.Struct, frozen=True, gc=False):
+    """What a scope spent.
+
+    Attributes:
+        calls: All calls, whatever their status.
+        cost_pico_usd: Sum of charges.
+        tokens: Tokens of all five kinds together; a shared ledger keeps no split for wide scopes.
+    """
+
+    calls: int = 0
+    cost_pico_usd: int = 0
+    tokens: int = 0
 
 
 def tokens_of(amounts: Amounts) -> int:
@@ -73,6 +89,11 @@ class SpendSums:
         self.calls[place] += amounts.calls
         self.cost_pico_usd[place] += amounts.cost_pico_usd
         self.tokens[place] += tokens_of(amounts)
+
+    def spends(self) -> list[Spend]:
+        """Return the sums, range by range."""
+        figures = zip(self.calls, self.cost_pico_usd, self.tokens, strict=True)
+        return [Spend(*one) for one in figures]
 
 
 def local_day(leaf: Leaf, kind: str) -> int:

@@ -19,9 +19,10 @@ from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Leaf
 from worker.core.registry import EMPTY_REGISTRY, Calendar, PrincipalFact, Registry
 from worker.core.results import DeliveryResult
+from worker.core.spend import Spend
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import REFRESH_SECONDS, BudgetWatch, standings_of
-from worker.ports import Delivery, Notice, Spend
+from worker.ports import Delivery, Notice
 
 ALICE = "user/111122223333/alice"
 EVERYTHING = Scope("everything")
