@@ -26,6 +26,10 @@ COMMANDS = (
     ("quarantine", "show"),
     ("quarantine", "redrive"),
     ("quarantine", "drop"),
+    ("budgets", "set"),
+    ("budgets", "list"),
+    ("budgets", "show"),
+    ("budgets", "remove"),
 )
 
 
