@@ -57,7 +57,8 @@ class AwsClient:
         self.service = service
         self._given = client
         self._client = client
-        self._region = region
+        # The SDK for Python itself knows AWS_DEFAULT_REGION alone.
+        self._region = region or os.environ.get("AWS_REGION") or None
         self._config = _config(service, read_seconds, attempts_max, connections)
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()

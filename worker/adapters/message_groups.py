@@ -51,8 +51,15 @@ class MessageGroups:
         self._broken: dict[str, float] = {}
 
     def add(self, group: str, receipt: str, ends_at: float) -> None:
-        """Note that a delivery was received, and when it will be visible again."""
-        self._groups.setdefault(group, []).append(_Flight(receipt, ends_at))
+        """Note that a delivery was received, and when it will be visible again.
+
+        What ran out of time before in its group comes again, too: it is nobody's to wait for.
+        """
+        flights = self._groups.setdefault(group, [])
+        now = self._now()
+        lost = next((at for at, one in enumerate(flights) if one.ends_at <= now), len(flights))
+        self._broken |= {one.receipt: one.ends_at for one in flights[lost:]}
+        flights[lost:] = [_Flight(receipt, ends_at)]
         self._group_of[receipt] = group
 
     def extend(self, receipts: Iterable[str], ends_at: float) -> None:

@@ -60,6 +60,17 @@ def test_what_ran_out_of_time_is_as_good_as_deferred() -> None:
     assert groups.settle([("a3", True)]).defer == {"a": ["a3"]}
 
 
+def test_what_comes_again_does_not_wait_for_what_ran_out_of_time() -> None:
+    groups, watch = groups_of("a1", "a2")
+    watch.seconds = 61
+    groups.add("a", "a1-again", 120)
+    groups.add("a", "a2-again", 120)
+    decisions = groups.settle([("a2-again", True), ("a1-again", True)])
+    assert (decisions.acknowledge, decisions.defer) == (["a1-again", "a2-again"], {})
+    # Whoever was late has its receipt given back, which is void.
+    assert groups.settle([("a1", True)]).defer == {}
+
+
 def test_unknown_receipts_end_as_they_are() -> None:
     groups, _ = groups_of("a1")
     decisions = groups.settle([("x", True), ("y", False)])
