@@ -16,7 +16,7 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from handlers.measures import SERVICE, EmbeddedMeter, print_cold_start
-from worker.bootstrap import Booking, open_function
+from worker.bootstrap import Booking, import_shared, open_function
 from worker.core.errors import LedgerockError, TransientError
 from worker.telemetry import LOG_LEVEL_VARIABLE, explain_exception, log_level
 
@@ -178,6 +178,9 @@ def tracer() -> Tracer:
 def _open() -> AbstractAsyncContextManager[Booking]:
     return open_function(os.environ)
 
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+    import_shared()
 
 PROCESS: Final = Process(_open)
 atexit.register(PROCESS.close)
