@@ -10,13 +10,14 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cache, wraps
+from importlib import import_module
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from handlers.measures import SERVICE, EmbeddedMeter, print_cold_start
-from worker.bootstrap import Booking, import_shared, open_function
+from worker.bootstrap import Booking, open_function
 from worker.core.errors import LedgerockError, TransientError
 from worker.telemetry import LOG_LEVEL_VARIABLE, explain_exception, log_level
 
@@ -24,6 +25,17 @@ MARGIN_SECONDS: Final = 2.0
 """Kept free at the end of an invocation, to report what was done and to print metrics."""
 MARGIN_SHARE: Final = 0.2
 """The margin is at most this share of what time there is."""
+
+SHARED: Final = (
+    "bedrock_profiles",
+    "dynamodb_budgets",
+    "dynamodb_ledger",
+    "dynamodb_notes",
+    "dynamodb_outbox",
+    "dynamodb_profiles",
+    "s3_reader",
+)
+"""Adapters that are otherwise imported when they are needed, half a second of it."""
 
 Event = Any
 """Whatever Lambda was invoked with: JSON of any shape."""
@@ -179,8 +191,13 @@ def _open() -> AbstractAsyncContextManager[Booking]:
     return open_function(os.environ)
 
 
-if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-    import_shared()
+def _import_shared() -> None:
+    """Import what a shared ledger takes: before an event, Lambda has CPU to spare."""
+    for name in SHARED:
+        import_module(f"worker.adapters.{name}")
 
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+    _import_shared()
 PROCESS: Final = Process(_open)
 atexit.register(PROCESS.close)

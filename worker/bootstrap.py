@@ -433,19 +433,6 @@ def _closed_by(stack: AsyncExitStack, part: _Part) -> _Part:
     return part
 
 
-def import_shared() -> None:
-    """Import now what a shared ledger will take, as Lambda has CPU to spare before an event."""
-    from worker.adapters import (  # noqa: F401, PLC0415 - half a second
-        bedrock_profiles,
-        dynamodb_budgets,
-        dynamodb_ledger,
-        dynamodb_notes,
-        dynamodb_outbox,
-        dynamodb_profiles,
-        s3_reader,
-    )
-
-
 @asynccontextmanager
 async def open_function(environment: Mapping[str, str]) -> AsyncIterator[Booking]:
     """Put together what a function works with: settings from environment and Parameter Store.
