@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.group import EXIT_WRONG, say
 from worker.cli.options import (
     JsonOption,
     LedgerOption,
@@ -21,7 +22,7 @@ from worker.core.errors import ConfigurationError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.cli.budgets_set import Wishes
+    from worker.announcer import Announced
     from worker.cli.budgets_work import Books
 
 app = typer.Typer(
@@ -63,6 +64,59 @@ def _thresholds(text: str) -> tuple[int, ...]:
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The budget's name, such as research.")
 ]
+ScopeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scope",
+        metavar="KIND/ID",
+        help="Whose spend: everything, or a principal, agent, team, application, account or "
+        "model. Examples: --scope team/research, --scope principal/user/111122223333/alice",
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="USD",
+        parser=_limit,
+        help="What may be spent in one period, exact to 12 decimals. Example: --limit 500",
+    ),
+]
+PeriodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--period",
+        metavar="PERIOD",
+        help="monthly (the default), weekly (from Monday), daily, or N-day, such as 14-day; "
+        "of the calendar that the registry has for the scope, UTC's otherwise.",
+    ),
+]
+AnchorOption = Annotated[
+    int | None,
+    typer.Option(
+        "--anchor",
+        metavar="DATE",
+        parser=_day,
+        help="A first day of an N-day period. Default: today. Example: --anchor 2026-11-02",
+    ),
+]
+ThresholdsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--thresholds",
+        metavar="N,N,...",
+        help="Per cents of the limit at which somebody is told. Default: 70,90,100",
+    ),
+]
+BusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        metavar="BUS",
+        help="Announce what is crossed at once, on this EventBridge bus or file:PATH. Otherwise "
+        "a worker does.",
+    ),
+]
 
 
 @app.command(
@@ -71,50 +125,12 @@ NameArgument = Annotated[
 )
 def set_budget(
     name: NameArgument,
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            "--scope",
-            metavar="KIND/ID",
-            help="Whose spend: everything, or a principal, agent, team, application, account or "
-            "model. Examples: --scope team/research, --scope principal/user/111122223333/alice",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            metavar="USD",
-            parser=_limit,
-            help="What may be spent in one period, exact to 12 decimals. Example: --limit 500",
-        ),
-    ] = None,
-    period: Annotated[
-        str | None,
-        typer.Option(
-            "--period",
-            metavar="PERIOD",
-            help="monthly (the default), weekly (from Monday), daily, or N-day, such as 14-day; "
-            "of the calendar that the registry has for the scope, UTC's otherwise.",
-        ),
-    ] = None,
-    anchor: Annotated[
-        int | None,
-        typer.Option(
-            "--anchor",
-            metavar="DATE",
-            parser=_day,
-            help="A first day of an N-day period. Default: today. Example: --anchor 2026-11-02",
-        ),
-    ] = None,
-    thresholds: Annotated[
-        str | None,
-        typer.Option(
-            "--thresholds",
-            metavar="N,N,...",
-            help="Per cents of the limit at which somebody is told. Default: 70,90,100",
-        ),
-    ] = None,
+    scope: ScopeOption = None,
+    limit: LimitOption = None,
+    period: PeriodOption = None,
+    anchor: AnchorOption = None,
+    thresholds: ThresholdsOption = None,
+    bus: BusOption = None,
     ledger: LedgerOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -125,7 +141,7 @@ def set_budget(
     a new revision: thresholds that are reached are told of anew.
     """
     from worker.cli.budgets_output import print_set, set_document
-    from worker.cli.budgets_set import Wishes, set_one
+    from worker.cli.budgets_set import Wishes, again, set_one
     from worker.cli.output import print_json
     from worker.cli.running import run
 
@@ -139,15 +155,24 @@ def set_budget(
         thresholds=None if thresholds is None else _thresholds(thresholds),
     )
 
-    async def work(wishes: Wishes) -> None:
+    async def work() -> Announced:
         async with _books(settings) as books:
             done = await set_one(books, wishes)
-            if as_json:
-                print_json(set_document(done, books.registry))
-            else:
-                print_set(done, books.registry, ledger_option(settings))
+            announced = await books.announce(bus, done.notices)
+            done = await again(books, done)
+        if as_json:
+            print_json(set_document(done, books.registry))
+        else:
+            print_set(done, books.registry, ledger_option(settings))
+        return announced
 
-    run(work(wishes))
+    announced = run(work())
+    if announced.failed:
+        say(
+            f"the budget is set, but not everything could be announced on {bus} "
+            f"({'; '.join(announced.faults)}); it waits for a worker, or the same command again"
+        )
+        raise typer.Exit(EXIT_WRONG)
 
 
 @app.command("list", epilog="Example: ledgerock budgets list --json | jq '.budgets[].state'")
@@ -242,7 +267,7 @@ async def _books(settings: Settings, *, must_exist: bool = False) -> AsyncIterat
     try:
         state = open_state(settings, must_exist=must_exist)
         try:
-            yield Books(ledger, state, registry)
+            yield Books(settings, ledger, state, registry)
         finally:
             await state.close()
     finally:

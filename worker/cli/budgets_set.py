@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ from worker.cli.budgets_work import Books
 from worker.core.budget import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, period_days
 from worker.core.budget_standing import Standing
 from worker.core.errors import ConfigurationError, TransientError
-from worker.core.events import budget_initialized
+from worker.core.events import budget_initialized, budget_subject
 from worker.ports import Notice
 
 ATTEMPTS: Final = 20
@@ -40,11 +40,13 @@ class Done:
         result: Whether there is a new revision.
         standing: What is spent in the current period.
         crossings: What was written down because of it, lowest threshold first.
+        notices: Everything on this budget that waits to be announced.
     """
 
     result: Result
     standing: Standing
     crossings: list[Notice]
+    notices: list[Notice]
 
 
 async def set_one(books: Books, wishes: Wishes) -> Done:
@@ -73,7 +75,20 @@ async def set_one(books: Books, wishes: Wishes) -> Done:
     if result == "created" or budget.revision == 1:
         await books.state.outbox.put([_initialized(budget)])
     look = await books.look_at(budget)
-    return Done(result=result, standing=look.standings[0], crossings=look.notices)
+    waiting = [one for one in await _about(books, budget) if one.state == "pending"]
+    return Done(result=result, standing=look.standings[0], crossings=look.notices, notices=waiting)
+
+
+async def again(books: Books, done: Done) -> Done:
+    """Return the same with its crossings as they are by now, announced or not."""
+    if not done.crossings:
+        return done
+    now = {one.id: one for one in await _about(books, done.standing.budget)}
+    return replace(done, crossings=[now.get(one.id, one) for one in done.crossings])
+
+
+async def _about(books: Books, budget: Budget) -> list[Notice]:
+    return await books.state.outbox.about(budget_subject(budget.name))
 
 
 async def remove_one(books: Books, name: str) -> tuple[Budget, bool]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from worker.adapters.clock import SystemClock
-from worker.bootstrap import State
+from worker.announcer import Announced, Announcer
+from worker.bootstrap import State, open_bus
 from worker.core.budget import Budget
 from worker.core.budget_standing import Standing
 from worker.core.errors import ConfigurationError
@@ -13,6 +15,7 @@ from worker.core.events import budget_subject
 from worker.core.registry import Registry
 from worker.pipeline.budgets import BudgetWatch, Look, standings_of
 from worker.ports import Ledger, Notice
+from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +37,17 @@ class Books:
     """A ledger and the budgets on it.
 
     Args:
+        settings: What they were opened from.
         ledger: Says what was spent.
         state: Keeps the budgets.
         registry: Says which days are whose.
     """
 
-    def __init__(self, ledger: Ledger, state: State, registry: Registry) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, state: State, registry: Registry
+    ) -> None:
         """Take what is open."""
+        self.settings = settings
         self.ledger = ledger
         self.state = state
         self.registry = registry
@@ -85,6 +92,21 @@ class Books:
             registry=lambda: self.registry,
         )
         return await watch.look_at([budget])
+
+    async def announce(self, name: str | None, notices: Sequence[Notice]) -> Announced:
+        """Announce notices that were just written on a bus, if one is named.
+
+        Raises:
+            ConfigurationError: There is no such bus.
+        """
+        worker = replace(self.settings.worker, bus=name or "")
+        bus = open_bus(replace(self.settings, worker=worker))
+        if bus is None:
+            return Announced()
+        try:
+            return await Announcer(self.state.outbox, bus, self.clock).announce(notices)
+        finally:
+            await bus.close()
 
     async def _standings(self, *budgets: Budget) -> list[Standing]:
         return await standings_of(self.ledger, budgets, self.registry, self.clock.now_ms())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.dynamodb import environment_of, local_endpoint, new_prefix
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.logs import ALICE, log, write
 from worker.adapters.clock import SystemClock
@@ -366,6 +367,27 @@ def test_a_bus_that_fails_is_said_and_makes_up_for_it_later(
     assert (done["recorded"], done["announced"]) == (0, 2)
 
 
+def test_a_budget_may_announce_at_once(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book_now(run, folder, "r1")
+    named = ("a", "--scope", ALICES, "--limit", "0.0105", "--thresholds", "100")
+
+    async def fail(*_arguments: object) -> list[str]:
+        raise TransientError("the bus is on strike")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileBus, "publish", fail)
+        run("budgets", "set", *named, "--bus", "file:e.jsonl", code=1, error="is on strike")
+    assert [one["state"] for one in shown(run, "a")["crossings"]] == ["pending"]
+    assert put(run, *named, "--bus", "file:e.jsonl")["result"] == "unchanged"
+    assert len(events(folder / "e.jsonl")) == 2
+    assert [one["state"] for one in shown(run, "a")["crossings"]] == ["announced"]
+    done = put(run, "a", "--limit", "0.01", "--bus", "file:e.jsonl")
+    assert [one["state"] for one in done["crossings"]] == ["announced"]
+    assert len(events(folder / "e.jsonl")) == 3
+
+
 def test_announcing_needs_a_bus_and_a_ledger(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,3 +416,25 @@ def test_a_look_that_fails_in_passing_is_made_again_and_counts_stay_right(
     done = json.loads(run("replay", "logs", "--json"))
     assert (done["recorded"], done["duplicates"], faults) == (2, 0, 0)
     assert len(shown(run, "a")["crossings"]) == 3
+
+
+# --- The shared ledger -------------------------------------------------------------------------
+
+
+def test_budgets_on_the_shared_ledger(
+    run: Run, folder: Path, bus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment_of(local_endpoint()).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LEDGEROCK_LEDGER", f"dynamodb:{new_prefix()}")
+    named = ("--scope", ALICES, "--limit", "0.0105", "--thresholds", "100")
+    run("budgets", "set", "a", *named, code=2, error="LEDGEROCK_CREATE_TABLES=1")
+    monkeypatch.setenv("LEDGEROCK_CREATE_TABLES", "1")
+    assert put(run, "a", *named)["result"] == "created"
+    write_both(folder)
+    done = json.loads(run("replay", "logs", "--announce", "--json"))
+    assert (done["crossings"], done["announced"], done["unannounced"]) == (2, 2, 0)
+    budget = shown(run, "a")
+    assert (budget["spent_usd"], budget["state"]) == ("0.0105", "exceeded")
+    assert sorted(one["state"] for one in budget["crossings"]) == ["announced", "late"]
+    assert len(events(bus)) == 2
