@@ -54,23 +54,27 @@ class Server:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
                 first, *lines = head.decode().strip().split("\r\n")
                 headers = {
                     name.lower(): text for name, text in (line.split(": ", 1) for line in lines)
                 }
                 self.requests.append((first, headers))
-                writer.write(self._answer(headers))
+                refusal = self.refusals.popleft() if self.refusals else None
+                answer = self._answer(headers, refusal)
+                cut = self.cuts.popleft() if self.cuts and refusal is None else None
+                begin = answer.index(b"\r\n\r\n") + 4
+                writer.write(answer if cut is None else answer[: begin + cut])
                 await writer.drain()
-                if writer.is_closing():
+                if cut is not None:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             self.dropped.set()
         finally:
             writer.close()
 
-    def _answer(self, headers: dict[str, str]) -> bytes:
-        refusal = self.refusals.popleft() if self.refusals else None
+    def _answer(self, headers: dict[str, str], refusal: tuple[int, str] | None) -> bytes:
         if refusal is None and headers.get("if-match", self.etag) != self.etag:
             refusal = (412, "PreconditionFailed")
         if refusal is not None:
@@ -85,21 +89,6 @@ class Server:
                 more += f"\r\nx-amz-version-id: {self.version_id}"
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{more}\r\n\r\n".encode()
         return head + body
-
-    async def cutting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve, and drop the connection where a cut is due."""
-        if not self.cuts:
-            await self.serve(reader, writer)
-            return
-        head = await reader.readuntil(b"\r\n\r\n")
-        first, *lines = head.decode().strip().split("\r\n")
-        headers = {name.lower(): text for name, text in (line.split(": ", 1) for line in lines)}
-        self.requests.append((first, headers))
-        answer = self._answer(headers)
-        begin = answer.index(b"\r\n\r\n") + 4
-        writer.write(answer[: begin + self.cuts.popleft()])
-        await writer.drain()
-        writer.close()
 
 
 @asynccontextmanager
@@ -127,7 +116,7 @@ async def reading(endpoint: str) -> AsyncIterator[tuple[S3Reader, list[float]]]:
 
 @asynccontextmanager
 async def serving(server: Server) -> AsyncIterator[tuple[S3Reader, list[float]]]:
-    listening = await asyncio.start_server(server.cutting, "127.0.0.1", 0)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     try:
         async with reading(f"http://127.0.0.1:{port}") as reader:
