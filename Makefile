@@ -58,8 +58,22 @@ export LEDGEROCK_IMAGE ?= ledgerock
 RATE ?= 20
 SECONDS ?=
 
-up: images ## Run the whole pipeline in containers: queues, stream, worker, traffic
-	@$(IN_PROJECT) up --detach || { $(IN_PROJECT) logs --tail=40 >&2; exit 1; }
+# Wheels are fetched on the host, so that the build needs no package index of its own.
+define build_images
+@$(BIN)/python -m tools.laptop.wheels
+@for target in $(1); do \
+	echo "building $(LEDGEROCK_IMAGE):$$target" >&2; \
+	docker build --quiet --file docker/Dockerfile --target $$target \
+		--tag $(LEDGEROCK_IMAGE):$$target . >/dev/null || exit 1; \
+done
+endef
+
+images: $(STAMP_RUNTIME) ## Build the images ledgerock:worker, ledgerock:lambda and ledgerock:laptop
+	$(call build_images,worker laptop lambda)
+
+up: $(STAMP_RUNTIME) ## Run the whole pipeline in containers: queues, stream, worker, traffic
+	$(call build_images,worker laptop)
+	@$(IN_PROJECT) up --detach --no-build || { $(IN_PROJECT) logs --tail=40 >&2; exit 1; }
 	@$(BIN)/python -m tools.laptop.ready || { $(IN_PROJECT) logs --tail=40 >&2; exit 1; }
 
 watch: $(STAMP_RUNTIME) ## Watch spend, budgets and crossings as they come (SECONDS=20 ends by itself)
@@ -70,14 +84,6 @@ load: $(STAMP_RUNTIME) ## Drive traffic through it and count what came of it (RA
 
 down: ## Remove the pipeline: containers, volumes, network
 	@$(IN_PROJECT) down --volumes --remove-orphans --timeout 30
-
-images: $(STAMP_RUNTIME) ## Build the images: ledgerock:worker, ledgerock:lambda, ledgerock:laptop
-	@$(BIN)/python -m tools.laptop.wheels
-	@for target in worker laptop lambda; do \
-		echo "building $(LEDGEROCK_IMAGE):$$target" >&2; \
-		docker build --quiet --file docker/Dockerfile --target $$target \
-			--tag $(LEDGEROCK_IMAGE):$$target . >build/image-$$target.txt || exit 1; \
-	done
 
 # --- Tests and measurements -------------------------------------------------------------------
 
