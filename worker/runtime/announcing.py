@@ -74,6 +74,8 @@ class Announcing:
         self._meter = meter
         self._fresh: list[Notice] = []
         self._woken = asyncio.Event()
+        # What one look has in hand, another would take for announced.
+        self._turn = asyncio.Lock()
         self._is_ending = False
         self._failures = 0
         self._unexpected: dict[str, int] = {}
@@ -131,17 +133,22 @@ class Announcing:
 
     async def announce_due(self) -> bool:
         """Announce everything that is due; return whether nothing is left."""
+        # What was written down just now may be missing from the outbox's index for a moment.
+        is_well = await self._announce_fresh()
         if self._announcer is None:
             return True
-        self._fresh.clear()  # they are in the outbox, too
-        done = await self._announcer.announce_due()
+        async with self._turn:
+            done = await self._announcer.announce_due()
         self._meter.set("notices_oldest_pending_seconds", done.oldest_wait_ms / 1000)
-        return self._take_in(done)
+        return self._take_in(done) and is_well
 
-    async def _announce_fresh(self) -> None:
+    async def _announce_fresh(self) -> bool:
+        """Announce what was written down just now; return whether all of it was."""
         fresh, self._fresh = self._fresh, []
-        if self._announcer is not None:
-            self._take_in(await self._announcer.announce(fresh))
+        if self._announcer is None or not fresh:
+            return True
+        async with self._turn:
+            return self._take_in(await self._announcer.announce(fresh))
 
     def _take_in(self, done: Announced) -> bool:
         if done.announced:

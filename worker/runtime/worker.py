@@ -235,7 +235,11 @@ class Worker:
             drained = [await source.is_drained() for source in self._sources]
         except TransientError:
             return False
-        if not all(drained) or len(self.holdings) or self.holdings.received != received:
+        if not all(drained):
+            return False
+        # What a poll was handed before the source was asked may still be on its way here.
+        await asyncio.sleep(LOOK_SECONDS)
+        if len(self.holdings) or self.holdings.received != received:
             return False
         try:
             return await self.announcing.announce_due()

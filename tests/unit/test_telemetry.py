@@ -1,0 +1,120 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+import structlog
+
+from worker.core.errors import ConfigurationError, TransientError
+from worker.pipeline import Figures
+from worker.telemetry import METRICS, MetricName, configure_logs, log_level, measure_commit
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield io.StringIO()
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_every_metric_is_in_the_table_and_well_formed() -> None:
+    assert set(METRICS) == set(get_args(MetricName))
+    for metric in METRICS.values():
+        assert bool(metric.buckets) == (metric.kind == "histogram")
+        assert list(metric.buckets) == sorted(metric.buckets)
+        assert metric.help.endswith(".")
+
+
+def test_log_lines_are_json_with_utc_times(stream: io.StringIO) -> None:
+    configure_logs("info", stream)
+    structlog.get_logger("x").info("starting", queues=("a", "b"), at=3)
+    structlog.get_logger("x").debug("left out")
+    logging.getLogger("library").warning("odd %s", "thing")
+    logging.getLogger("library").info("left out")
+    first, second = lines(stream)
+    assert (first["event"], first["queues"], first["level"]) == ("starting", ["a", "b"], "info")
+    assert first["timestamp"].endswith("Z")
+    assert (second["event"], second["level"], second["logger"]) == (
+        "odd thing",
+        "warning",
+        "library",
+    )
+
+
+def test_exceptions_are_named_and_placed_but_only_ours_are_quoted(stream: io.StringIO) -> None:
+    configure_logs("info", stream)
+    log = structlog.get_logger("x")
+    for error in (TransientError("table T is throttled"), ValueError("what a caller wrote")):
+        try:
+            raise error  # noqa: TRY301 - it needs a traceback
+        except Exception:
+            log.exception("failed")
+    ours, other = lines(stream)
+    assert (ours["error_type"], ours["error"]) == ("TransientError", "table T is throttled")
+    assert other["error_type"] == "ValueError"
+    assert "caller wrote" not in stream.getvalue()
+    assert "test_telemetry.py" in other["error_at"][-1]
+
+
+def test_the_level_comes_from_the_environment() -> None:
+    assert log_level({}) == "info"
+    assert log_level({"LEDGEROCK_LOG_LEVEL": "Debug"}) == "debug"
+    with pytest.raises(ConfigurationError, match="LEDGEROCK_LOG_LEVEL=loud"):
+        log_level({"LEDGEROCK_LOG_LEVEL": "loud"})
+
+
+class Notebook:
+    def __init__(self) -> None:
+        self.taken: list[tuple[Any, ...]] = []
+
+    def add(self, name: MetricName, amount: float = 1, **labels: str) -> None:
+        self.taken.append((name, amount, *labels.values()))
+
+    def set(self, name: MetricName, value: float, **labels: str) -> None:
+        raise NotImplementedError
+
+    def observe(self, name: MetricName, value: float, **labels: str) -> None:
+        self.taken.append((name, value, *labels.values()))
+
+
+def test_a_commit_is_measured_once_and_nothing_negative_is_added() -> None:
+    book = Notebook()
+    figures = Figures(
+        records=6,
+        recorded=2,
+        upgraded=1,
+        duplicates=1,
+        ignored=1,
+        quarantined=1,
+        unpriced_calls=-1,
+        unmetered_calls=2,
+        crossings=2,
+        first_at_ms=1_000,
+        commit_seconds=0.5,
+    )
+    measure_commit(book, figures, 4_000)
+    assert book.taken == [
+        ("records", 2, "recorded"),
+        ("records", 1, "upgraded"),
+        ("records", 1, "duplicate"),
+        ("records", 1, "ignored"),
+        ("records", 1, "quarantined"),
+        ("unmetered_calls", 2),
+        ("commit_seconds", 0.5),
+        ("call_to_booked_seconds", 3.0),
+        ("crossings", 2),
+        ("call_to_crossing_seconds", 3.0),
+        ("call_to_crossing_seconds", 3.0),
+    ]
+    book.taken.clear()
+    measure_commit(book, Figures(), 4_000)
+    assert book.taken == []
