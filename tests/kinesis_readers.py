@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from worker.adapters.kinesis_leases import LeaseStore, MemoryLeases
@@ -41,11 +42,12 @@ def ended(delivery: Delivery, result: DeliveryResult = DeliveryResult.ACKNOWLEDG
 
 
 async def receive_all(source: KinesisSource, count: int) -> list[Delivery]:
-    """Receive that many deliveries and settle none."""
+    """Receive that many deliveries and settle none; faults may pass meanwhile."""
     received: list[Delivery] = []
     async with asyncio.timeout(WAIT_SECONDS):
         while len(received) < count:
-            received += await source.receive()
+            with suppress(TransientError):
+                received += await source.receive()
     return received
 
 

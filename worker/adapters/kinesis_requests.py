@@ -17,6 +17,10 @@ ATTEMPTS_MAX: Final = 2
 ADVICE: Final = "see LEDGEROCK_STREAMS, and the permissions in docs/kinesis.md"
 
 
+# The second from LocalStack, or from a shard that is gone: then the oldest record is, too.
+_NO_SUCH_POSITION: Final = frozenset({"InvalidArgumentException", "ResourceNotFoundException"})
+
+
 class ExpiredIteratorError(LedgerockError):
     """An iterator is older than five minutes; a new one goes on where it stood."""
 
@@ -164,10 +168,10 @@ class KinesisStream:
             code = error_code(error)
             if code == "ExpiredIteratorException":
                 raise ExpiredIteratorError(subject) from error
+            if "StartingSequenceNumber" in arguments and code in _NO_SUCH_POSITION:
+                raise TrimmedPositionError(subject) from error
             if code == "ResourceNotFoundException":
                 raise MissingShardError(subject) from error
-            if code == "InvalidArgumentException" and operation == "get_shard_iterator":
-                raise TrimmedPositionError(subject) from error
             if code == "InvalidArgumentException":
                 # What an iterator stood for is gone, or belongs to a stream of before.
                 raise ExpiredIteratorError(subject) from error

@@ -311,6 +311,7 @@ def test_a_checkpoint_that_was_trimmed_away_begins_at_the_oldest_record() -> Non
         ("get_records", "ResourceNotFoundException"),
         ("get_records", ConnectionResetError("reset")),
         ("get_shard_iterator", "ProvisionedThroughputExceededException"),
+        ("get_shard_iterator", "ResourceNotFoundException"),
         ("get_shard_iterator", ConnectionResetError("reset")),
         ("list_shards", "LimitExceededException"),
         ("list_shards", ConnectionResetError("reset")),
