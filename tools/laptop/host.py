@@ -84,17 +84,19 @@ class Metrics:
         return found
 
     def since(self, before: "Metrics") -> "Metrics":
-        """Return what was counted between two looks."""
-        return Metrics(
-            {key: value - before.values.get(key, 0.0) for key, value in self.values.items()},
-            {
-                name: {
-                    bound: count - before.buckets.get(name, {}).get(bound, 0.0)
-                    for bound, count in bounds.items()
-                }
-                for name, bounds in self.buckets.items()
-            },
-        )
+        """Return what was counted between two looks; all of it, if the worker began anew."""
+        values = {
+            key: _growth(value, before.values.get(key, 0.0)) for key, value in self.values.items()
+        }
+        buckets = {}
+        for name, bounds in self.buckets.items():
+            earlier = before.buckets.get(name, {})
+            if max(earlier.values(), default=0.0) > max(bounds.values()):
+                earlier = {}
+            buckets[name] = {
+                bound: count - earlier.get(bound, 0.0) for bound, count in bounds.items()
+            }
+        return Metrics(values, buckets)
 
     def quantile(self, name: str, share: float) -> float | None:
         """Estimate a quantile, seconds, as Prometheus does; None if nothing was observed."""
@@ -109,6 +111,10 @@ class Metrics:
                 return lower + (bound - lower) * (wanted - below) / (count - below)
             lower, below = bound, count
         return lower
+
+
+def _growth(value: float, before: float) -> float:
+    return value - before if value >= before else value
 
 
 def parse_metrics(text: str) -> Metrics:

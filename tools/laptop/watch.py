@@ -31,7 +31,7 @@ from worker.ports import Ledger, Notice
 
 EVERY_SECONDS: Final = 1.0
 ROWS: Final = 8
-CROSSINGS: Final = 8
+EVENTS: Final = 8
 BAR: Final = 24
 DAY_MS: Final = 86_400_000
 RATE_SECONDS: Final = 10.0
@@ -124,8 +124,8 @@ class Screen:
         return Group(
             self._headline(picture),
             *spend,
-            _budgets(picture.standings),
-            _crossings(picture.notices),
+            _budgets(picture.standings, width),
+            _events(picture.notices, width),
         )
 
     def _headline(self, picture: Picture) -> Text:
@@ -180,51 +180,51 @@ def _spend(title: str, totals: Mapping[str, Amounts]) -> Table:
     return table
 
 
-def _budgets(standings: Sequence[Standing]) -> Table:
+def _budgets(standings: Sequence[Standing], width: int) -> Table:
+    wide = width >= NARROWEST
+    bar = BAR if wide else BAR // 2
     table = Table(title="budgets", title_justify="left", expand=True, box=None)
-    for name, justify in (
-        ("budget", "left"),
-        ("of", "left"),
-        ("spent", "right"),
-        ("limit", "right"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("budget", no_wrap=True)
+    if wide:
+        table.add_column("of", no_wrap=True)
+    table.add_column("spent", justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for standing in standings:
         budget, style = standing.budget, STYLES[standing.state]
         share = standing.spent_pico_usd / budget.limit_pico_usd
-        filled = min(BAR, round(share * BAR))
+        filled = min(bar, round(share * bar))
         table.add_row(
             Text(budget.name),
-            Text(f"{budget.scope}, {budget.period}"),
+            *([Text(f"{budget.scope}, {budget.period}")] if wide else []),
             usd(standing.spent_pico_usd),
             usd(budget.limit_pico_usd),
-            Text("█" * filled + "░" * (BAR - filled) + f" {share:4.0%}", style=style),
+            Text("█" * filled + "░" * (bar - filled) + f" {share:4.0%}", style=style),
             Text(standing.state, style=style),
         )
     return table
 
 
-def _crossings(notices: Sequence[tuple[str, Notice]]) -> Table:
+def _events(notices: Sequence[tuple[str, Notice]], width: int) -> Table:
+    wide = width >= NARROWEST
     table = Table(title="latest events", title_justify="left", expand=True, box=None)
-    for name in ("time", "event", "budget", "threshold", "spent", "announced"):
+    for name in ("time", "budget", "event", *(("spent",) if wide else ()), "announced"):
         table.add_column(name, no_wrap=True)
-    for name, notice in notices[:CROSSINGS]:
+    for name, notice in notices[:EVENTS]:
         facts = msgspec.json.decode(notice.detail, type=_Facts)
+        at = f": {facts.threshold} %" if facts.threshold else ""
+        spent = f"${facts.spent_usd} of ${facts.limit_usd}" if facts.spent_usd else "-"
         announced: str = notice.state
         if notice.announced_at_ms:
-            announced += f" after {(notice.announced_at_ms - notice.recorded_at_ms) / 1000:.1f} s"
+            announced = f"after {(notice.announced_at_ms - notice.recorded_at_ms) / 1000:.1f} s"
         table.add_row(
             time.strftime("%H:%M:%S", time.localtime(notice.recorded_at_ms / 1000)),
-            notice.detail_type,
             Text(name),
-            f"{facts.threshold} %" if facts.threshold else "-",
-            f"{facts.spent_usd} of {facts.limit_usd}" if facts.spent_usd else "-",
+            f"{notice.detail_type}{at}",
+            *([spent] if wide else []),
             announced,
         )
-    if not notices:
-        table.add_row("none yet", "", "", "", "", "")
     return table
 
 

@@ -39,6 +39,12 @@ def test_what_was_counted_between_two_looks_is_their_difference() -> None:
     assert since.by_result("deliveries") == {"acknowledged": 0}
 
 
+def test_a_worker_that_began_anew_counts_from_nothing() -> None:
+    since = parse_metrics(BEFORE).since(parse_metrics(AFTER))
+    assert since.by_result("records") == {"recorded": 5}
+    assert since.quantile("lag_seconds", 0.5) is None
+
+
 @pytest.mark.parametrize("share, expected", [(0.25, 0.5), (0.5, 1.0), (0.75, 1.5), (1, 2.0)])
 def test_quantiles_are_interpolated_between_bounds(share: float, expected: float) -> None:
     assert parse_metrics(AFTER).quantile("lag_seconds", share) == pytest.approx(expected)
