@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _settings(demo: Path, ledger: str, quarantine: Path) -> Settings:
     names = {"LEDGEROCK_CREATE_TABLES": "1"}
     return Settings.read(
-        names, ledger=ledger, registry=demo / "registry.toml", quarantine=quarantine
+        names, ledger=ledger, registry=demo / "registry.toml", quarantine=str(quarantine)
     )
 
 

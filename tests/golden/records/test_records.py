@@ -22,7 +22,7 @@ from worker.core.evidence import (
     SourceRank,
     descriptive_rank,
 )
-from worker.core.results import Ignored, Malformed
+from worker.core.results import Ignored, Malformed, Outcome
 
 CASES = sorted(Path(__file__).parent.glob("*.json"))
 RANKED = [name for name in Facts.__struct_fields__ if f"{name}_rank" in Facts.__struct_fields__]
@@ -36,7 +36,7 @@ CALLER = {
 }
 
 
-def decode(record: dict[str, Any]) -> Observation | Ignored | Malformed | None:
+def decode(record: dict[str, Any]) -> Outcome | None:
     raw = json.dumps(record).encode()
     if "eventSource" in record:
         return CloudTrailDecoder().decode(raw)
