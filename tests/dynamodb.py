@@ -150,6 +150,8 @@ def _start(kind: str, home: Path) -> str:
     # It outlives the tests a little: its coverage would be written too late.
     environment = {name: text for name, text in os.environ.items() if "COV" not in name}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    # This process ends the container itself; a second image to watch over it may not be there.
+    environment.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     # Not `Popen`: this process need not see the end of it.
     os.posix_spawn(
         sys.executable,

@@ -93,6 +93,21 @@ def make_poster(settings: Settings) -> Poster:
     return Poster(load_catalogue(settings.prices), registry)
 
 
+async def load_poster(settings: Settings) -> Poster:
+    """Load catalogue and registry, and the profiles that were learned of beside the ledger.
+
+    Raises:
+        ConfigurationError: A file is missing or malformed.
+        TransientError: A shared ledger cannot be reached now.
+    """
+    poster = make_poster(settings)
+    state = open_state(settings, must_exist=True)
+    try:
+        return with_profiles(poster, await state.profiles.profiles())
+    finally:
+        await state.close()
+
+
 def with_profiles(poster: Poster, profiles: Sequence[ApplicationProfile]) -> Poster:
     """Return a poster that also knows profiles that were learned of."""
     if not profiles:

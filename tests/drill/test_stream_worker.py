@@ -173,14 +173,9 @@ def _set_budgets(place: Place, sums: TrafficSums, folder: Path) -> set[tuple[str
     for number, (scope, total) in enumerate(sorted(spent.items())):
         limit = total.cost_pico_usd * 100 // shares[number % len(shares)]
         name = f"budget-{number}"
+        options = ("--limit", usd(limit), "--period", "366-day", "--anchor", anchor)
         subprocess.run(
-            [
-                *_ledgerock("budgets", "set", name, "--scope", scope, "--limit", usd(limit)),
-                "--period",
-                "366-day",
-                "--anchor",
-                anchor,
-            ],
+            _ledgerock("budgets", "set", name, "--scope", scope, *options),
             env=environment,
             cwd=folder,
             check=True,

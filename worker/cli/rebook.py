@@ -93,10 +93,10 @@ async def _rebook(
     settings: Settings, window: Window, *, dry_run: bool, pending: bool, may_forget: bool
 ) -> tuple[RebookResult, Basis]:
     from worker import books
-    from worker.bootstrap import make_poster, open_ledger
+    from worker.bootstrap import load_poster, open_ledger
     from worker.cli.progress import entries_progress
 
-    poster = make_poster(settings)
+    poster = await load_poster(settings)
     opened = open_ledger(settings, must_exist=True)
     try:
         if settings.registry is None and not may_forget and await _has_registry(opened):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.bootstrap import open_pipeline
+from worker.bootstrap import load_poster, open_pipeline
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Observation
 from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome, Position
@@ -76,6 +76,7 @@ async def redrive_items(settings: Settings, item_ids: Sequence[str]) -> list[Red
         ConfigurationError: An item is named that does not exist; nothing was done then.
     """
     async with open_pipeline(settings, must_exist=True) as pipeline:
+        pipeline.poster = await load_poster(settings)
         sources = _Sources(settings, pipeline)
         quarantine = pipeline.quarantine
         if item_ids:

@@ -161,10 +161,10 @@ def _write_html(settings: Settings, window: Window, output: Path | None) -> None
 
 
 async def _read_page(settings: Settings, window: Window, calls_read_max: int) -> Page:
-    from worker.bootstrap import make_poster, open_ledger
+    from worker.bootstrap import load_poster, open_ledger
     from worker.cli.html.reading import read_page
 
-    poster = make_poster(settings)
+    poster = await load_poster(settings)
     opened = open_ledger(settings, must_exist=True)
     try:
         return await read_page(opened, poster, window, calls_read_max=calls_read_max)

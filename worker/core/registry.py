@@ -277,16 +277,22 @@ class Registry:
             object.__setattr__(self, name, value)
 
     def with_profiles(self, profiles: Iterable[ApplicationProfile]) -> "Registry":
-        """Return a registry that also knows these profiles, where the operator lists none."""
+        """Return a registry that also knows these profiles, where the operator lists none.
+
+        Its revision stays the same: it says what the operator has written, and what AWS says of
+        a profile never changes.
+        """
         listed = {profile.arn for profile in self.applications}
         more = [profile for profile in profiles if profile.arn not in listed]
-        return Registry(
+        known = Registry(
             agents=self.agents,
             principals=self.principals,
             applications=[*self.applications, *more],
             rules=self.rules,
             calendars=self.calendars,
         )
+        object.__setattr__(known, "revision", self.revision)
+        return known
 
     @property
     def has_calendars(self) -> bool:

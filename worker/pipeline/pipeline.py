@@ -239,7 +239,9 @@ class Pipeline:
         # The commit comes last, so that an attempt that fails has told of no bookings.
         if digest.malformed:
             await self.quarantine.put(digest.malformed)
-        touched = self.budgets is not None or self.profiles is not None
+        touched = self.budgets is not None or (
+            self.profiles is not None and not self.profiles.at_end
+        )
         committed = await self.ledger.commit(digest.batch, self.poster, touched=touched)
         await self._after(digest, committed)
         return committed

@@ -59,6 +59,9 @@ class Learned(msgspec.Struct, frozen=True):
 class ProfileWatch:
     """Keeps the poster's registry up to date with the profiles that are known.
 
+    Attributes:
+        at_end: Whether rebooking is put off until `finish`.
+
     Args:
         ledger: Its pending calls are rebooked once their profile is known.
         store: Profiles seen so far.
@@ -84,7 +87,7 @@ class ProfileWatch:
         self._monotonic = monotonic
         self._ask_at: dict[str, float] = {}
         self._told_of: set[str] = set()
-        self._at_end = at_end
+        self.at_end = at_end
 
     async def learn(self, seen: Sequence[ProfileSeen], poster: Poster) -> Poster:
         """Keep profiles that events told of; return a poster that knows them.
@@ -111,10 +114,10 @@ class ProfileWatch:
         Raises:
             TransientError: Calls could not be rebooked; looking again is safe.
         """
-        waiting = {leaf.model for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
-        if self._at_end:
-            self._told_of |= waiting
+        if self.at_end:
+            self._told_of.update(PROFILE_RESOURCE + _id_of(arn) for arn in arns)
             return Learned(poster)
+        waiting = {leaf.model for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
         if not waiting and not self._told_of:
             return Learned(poster)
         if any(not _knows(poster, arn) for arn in arns):
@@ -193,7 +196,11 @@ def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:
 
 def _model_of(profile: ApplicationProfile) -> str:
     """Return what leaves call a profile's model as long as it is not known."""
-    return PROFILE_RESOURCE + profile.arn.partition(PROFILE_RESOURCE)[2]
+    return PROFILE_RESOURCE + _id_of(profile.arn)
+
+
+def _id_of(arn: str) -> str:
+    return arn.partition(PROFILE_RESOURCE)[2]
 
 
 def _knows(poster: Poster, arn: str) -> bool:

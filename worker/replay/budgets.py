@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.adapters.clock import SystemClock
+from worker.adapters.memory_state import MemoryProfiles
 from worker.announcer import Announced, Announcer
 from worker.bootstrap import State, open_bus, open_state
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.ledger import Leaf
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.profiles import ProfileWatch
 from worker.ports import Notice
 from worker.settings import Settings
 
@@ -72,11 +74,16 @@ async def watching(
         if announce:
             message = f"--announce: --ledger {settings.ledger} keeps no budgets; name one that does"
             raise ConfigurationError(message)
+        pipeline.profiles = ProfileWatch(
+            ledger=pipeline.ledger, store=MemoryProfiles(), at_end=True
+        )
         yield Watching()
         return
     async with AsyncExitStack() as stack:
         state = open_state(settings)
         stack.push_async_callback(state.close)
+        # The decoders know nothing of profiles that were learned of: that is made good at the end.
+        pipeline.profiles = ProfileWatch(ledger=pipeline.ledger, store=state.profiles, at_end=True)
         if await _has_budgets(state):
             pipeline.budgets = PatientWatch(
                 ledger=pipeline.ledger,

@@ -150,6 +150,11 @@ async def replay(  # noqa: PLR0913 - what a replay may be asked for
                     if on_progress is not None:
                         on_progress(_how_far(figures, listing))
                 figures.calls = keys.count()
+            if pipeline.profiles is not None:
+                learned = await pipeline.profiles.finish(pipeline.poster)
+                figures.post(learned.postings)
+                if pipeline.budgets is not None and learned.postings:
+                    await pipeline.budgets.look(learned.moved)
             done = await watch.announce()
             figures.announced, figures.unannounced = done.announced, done.failed
             figures.faults = done.faults

@@ -155,3 +155,36 @@ def test_a_quarantine_that_can_never_be_written_is_a_configuration_error(
     (folder / "file").write_text("x")
     arguments = ("replay", "logs", "--quarantine", "file/aside")
     run(*arguments, code=2, error="ledgerock: file/aside: quarantined records cannot be written")
+
+
+PROFILE = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/a1b2"
+
+
+def test_a_profile_that_is_told_of_later_prices_the_calls_before(run: Run, folder: Path) -> None:
+    write(folder / "logs" / "1.json", log("r1", modelId=PROFILE), log("r2"))
+    document = json.loads(run("replay", "logs", "--json"))
+    assert (document["unpriced"], document["cost_usd"]) == (1, "0.0105")
+    created = {
+        "eventVersion": "1.11",
+        "eventSource": "bedrock.amazonaws.com",
+        "eventName": "CreateInferenceProfile",
+        "eventTime": "2026-10-01T09:00:00Z",
+        "requestParameters": {
+            "inferenceProfileName": "checkout",
+            "modelSource": {"copyFrom": log("r1")["modelId"]},
+        },
+        "responseElements": {"inferenceProfileArn": PROFILE},
+    }
+    write(folder / "trail" / "1.json", {"Records": [created]})
+    document = json.loads(run("replay", "trail", "--json"))
+    assert (document["recorded"], document["unpriced"], document["cost_usd"]) == (0, -1, "0.0105")
+    run("verify")
+    # The order of the files makes no difference, nor does a second time.
+    for ledger in ("memory", "sqlite:other.db", "sqlite:other.db"):
+        again = json.loads(run("replay", "trail", "logs", "--json", "--ledger", ledger))
+        fresh = again["recorded"] > 0
+        assert again["cost_usd"] == ("0.021" if fresh else "0")
+    rows = json.loads(run("report", "--by", "application", "--format", "json"))["rows"]
+    assert {row["key"]: row["cost_usd"] for row in rows}["checkout"] == "0.0105"
+    # A rebooking knows the profile too.
+    assert json.loads(run("rebook", "--json"))["rebooked"] == 0
