@@ -88,7 +88,7 @@ def laptop() -> Iterator[Laptop]:
         "LEDGEROCK_IMAGE": f"ledgerock-test-{checkout}",
         "LEDGEROCK_LOCALSTACK_PORT": str(localstack),
         "LEDGEROCK_WORKER_PORT": str(worker),
-        "LEDGEROCK_TRAFFIC_RATE": "5",
+        "LEDGEROCK_TRAFFIC_RATE": "10",
     }
     made = Laptop(f"ledgerock-test-{uuid.uuid4().hex[:8]}", environment)
     try:
