@@ -4,14 +4,17 @@ It hands over one event at a time, with a deadline, and takes the answer or the 
 documentation: "Using the Lambda runtime API for custom runtimes").
 """
 
+import contextlib
 import json
 import os
 import queue
+import select
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +23,7 @@ from typing import Any, Final
 
 VERSION: Final = "/2018-06-01/runtime"
 ANSWER_SECONDS: Final = 60
+POLL_SECONDS: Final = 0.02
 ARN: Final = "arn:aws:lambda:us-east-1:111122223333:function:ledgerock"
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -88,12 +92,18 @@ class RuntimeApi:
         """Hand over an event and wait for its end."""
         return self.send(event, seconds=seconds, trace=trace).wait()
 
-    def next(self) -> Invocation:
+    def next(self, is_gone: Callable[[], bool]) -> Invocation | None:
+        """Wait for an event; None if whoever asked is gone, which must not take one along."""
         self.asked.set()
-        invocation = self._waiting.get()
-        self.asked.clear()
-        self._under_way[invocation.request] = invocation
-        return invocation
+        try:
+            while not is_gone():
+                with contextlib.suppress(queue.Empty):
+                    invocation = self._waiting.get(timeout=POLL_SECONDS)
+                    self._under_way[invocation.request] = invocation
+                    return invocation
+        finally:
+            self.asked.clear()
+        return None
 
     def end(self, request: str, kind: str, body: Any) -> None:
         invocation = self._under_way.pop(request)
@@ -104,9 +114,6 @@ class RuntimeApi:
         invocation.ended.set()
 
     def close(self) -> None:
-        # Whoever still waits for an event gets one, so that its thread ends.
-        if self.asked.is_set():
-            self.send(None)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -119,7 +126,10 @@ def _handler(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             assert self.path == f"{VERSION}/invocation/next"
-            invocation = api.next()
+            invocation = api.next(self._is_gone)
+            if invocation is None:
+                self.close_connection = True
+                return
             deadline_ms = int((time.time() + invocation.seconds) * 1000)
             headers = {
                 "Lambda-Runtime-Aws-Request-Id": invocation.request,
@@ -141,6 +151,13 @@ def _handler(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
                 assert kind in {"response", "error"}
                 api.end(request, kind, body)
             self._answer(202, b'{"status":"OK"}', {"Content-Type": "application/json"})
+
+        def _is_gone(self) -> bool:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            try:
+                return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+            except OSError:
+                return True
 
         def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
             try:
