@@ -12,6 +12,8 @@ import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,9 +137,14 @@ async def messages_left(sqs: Any, queue: str) -> int:
     return sum(map(int, answer["Attributes"].values()))
 
 
-def traffic(calls: int, seed: int, directory: Path) -> tuple[list[str], TrafficSums, Path]:
+def traffic(
+    calls: int, seed: int, directory: Path, start: date | None = None
+) -> tuple[list[str], TrafficSums, Path]:
     """Return message bodies of some log lines each, what they add up to, and the registry."""
-    made, sums = Traffic(bench_profile(calls, seed)), TrafficSums()
+    profile = bench_profile(calls, seed)
+    if start is not None:
+        profile = replace(profile, start=start.isoformat())
+    made, sums = Traffic(profile), TrafficSums()
     lines = [line.decode() for line in made.lines(sums)]
     registry = directory / "registry.toml"
     registry.write_text(made.registry(), encoding="utf-8")
