@@ -21,7 +21,7 @@ from worker.adapters.kinesis_shards import Limits
 from worker.core.errors import ConfigurationError
 from worker.ports import Delivery
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 WAIT_SECONDS = 90
 LIMITS = Limits(idle_seconds=0.3, retry_seconds=0.1)

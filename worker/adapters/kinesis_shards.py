@@ -133,7 +133,7 @@ class Shard:
                 continue
             delivery = Delivery(
                 body=record.data,
-                receipt=f"{self.key}:{record.sequence}",
+                receipt=f"{self.key}:{record.sequence}:1",
                 name=f"{self._source}/{self.lease.shard}/{record.sequence}",
                 sent_at_ms=record.arrived_at_ms,
                 source=self._source,
@@ -155,9 +155,9 @@ class Shard:
         self.wake.set()
 
     def settle(self, sequence: str, processed: Processed) -> None:
-        """Let go of a record, or deliver it again later."""
+        """Let go of a record, or deliver it again later; nothing if its receipt is an old one."""
         delivery = self._held.get(sequence)
-        if delivery is None or sequence in self._retries:
+        if delivery is None or delivery.receipt != processed.receipt or sequence in self._retries:
             return
         if processed.result is DeliveryResult.DEFERRED:
             self._deliver_later(sequence, delivery)
@@ -177,7 +177,9 @@ class Shard:
     def _deliver_again(self, sequence: str) -> None:
         del self._retries[sequence]
         delivery = self._held[sequence]
-        again = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
+        attempts = delivery.attempts + 1
+        receipt = f"{self.key}:{sequence}:{attempts}"
+        again = msgspec.structs.replace(delivery, receipt=receipt, attempts=attempts)
         self._held[sequence] = again
         self.ready.append(again)
         self._on_ready()

@@ -86,10 +86,10 @@ class KinesisSource:
     async def settle(self, processed: Sequence[Processed]) -> None:
         """Let checkpoints move on; they are written within a second."""
         for one in processed:
-            key, _, sequence = one.receipt.rpartition(":")
+            key, _, rest = one.receipt.partition(":")
             shard = self._holder.shards.get(key)
             if shard is not None:
-                shard.settle(sequence, one)
+                shard.settle(rest.partition(":")[0], one)
 
     async def extend(self, receipts: Sequence[str]) -> None:
         """Do nothing: leases are renewed for as long as this process lives."""
