@@ -1,15 +1,16 @@
 """Booking the deliveries of an invocation: in slices, for as long as there is time."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from handlers.runtime import LOGGER, METER, DeferredError, Invocation
 from worker.adapters.clock import SystemClock
+from worker.bootstrap import Booking
 from worker.core.results import DeliveryResult
 from worker.pipeline import Step
 from worker.ports import Delivery, Processed
-from worker.telemetry import measure_commit
+from worker.telemetry import MetricName, measure_commit
 
 SLICE_BYTES: Final = 1_000_000
 """Bodies' bytes that are booked together at most, one larger body excepted: what is compressed in
@@ -39,6 +40,13 @@ async def book(
         LedgerockError: Nothing can be said of any of them; all must come again.
     """
     booking = await invocation.open()
+    with _requests_measured(booking):
+        return await _book(invocation, booking, deliveries, stop_early=stop_early)
+
+
+async def _book(
+    invocation: Invocation, booking: Booking, deliveries: Sequence[Delivery], *, stop_early: bool
+) -> list[str]:
     waiting = {one.receipt: one for one in deliveries}
     reasons: dict[str, int] = {}
     for chunk in slices(list(waiting.values()), booking.settings.worker.batch_deliveries_max):
@@ -100,6 +108,27 @@ def slices(deliveries: Sequence[Delivery], count_max: int) -> Iterator[list[Deli
         size += len(delivery.body)
     if chunk:
         yield chunk
+
+
+@contextmanager
+def _requests_measured(booking: Booking) -> Iterator[None]:
+    """Count what requests to DynamoDB met with meanwhile."""
+    dynamo = booking.dynamo
+    if dynamo is None:
+        yield
+        return
+    retries, conflicts, throttles = dynamo.retries, dynamo.conflicts, dynamo.throttles
+    try:
+        yield
+    finally:
+        met: dict[MetricName, int] = {
+            "request_retries": dynamo.retries - retries,
+            "request_conflicts": dynamo.conflicts - conflicts,
+            "request_throttles": dynamo.throttles - throttles,
+        }
+        for name, count in met.items():
+            if count:
+                METER.add(name, count)
 
 
 def _measure(step: Step, deliveries: dict[str, Delivery]) -> None:

@@ -1,6 +1,7 @@
 """Real events through the real handlers into DynamoDB: exact, whatever happens half-way."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from handlers.runtime import DeferredError, FailedError, Process
 from tests import dynamodb
 from tests.calls import PRO
 from tests.dynamodb import environment_of, ledger_at, local_endpoint, new_prefix
+from tests.faults import error
 from tests.handlers.lambdas import (
     awslogs_event,
     context,
@@ -299,6 +301,28 @@ def test_an_invocation_that_is_stuck_gives_up_in_time(
     assert cloudwatch_logs.handler(bodies, context()) is None
     totals = function.totals()
     assert (totals.calls, totals.cost_pico_usd) == (10, 10 * CALL_PICO_USD)
+
+
+def test_faults_that_passed_are_counted(
+    function: Function, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = ["ThrottlingException", "TransactionConflictException"]
+    real = Dynamo._once
+
+    async def once(dynamo: Dynamo, operation: str, arguments: Any) -> Any:
+        if operation == "transact_write_items" and faults:
+            raise error(faults.pop(), operation)
+        return await real(dynamo, operation, arguments)
+
+    monkeypatch.setattr(Dynamo, "_once", once)
+    assert failures(sqs.handler(sqs_event(line(log(1))), context())) == []
+    met: dict[str, list[float]] = {}
+    for row in capsys.readouterr().out.splitlines():
+        printed = json.loads(row)
+        if "_aws" in printed:
+            met |= {name: printed[name] for name in printed if name.startswith("request_")}
+    assert met == {"request_retries": [2], "request_conflicts": [1], "request_throttles": [1]}
+    assert function.totals().calls == 1
 
 
 def test_a_table_that_is_missing_is_the_operators_to_make(
