@@ -14,6 +14,8 @@ from aiobotocore.session import get_session
 
 from tests.calls import NOON
 from tests.dynamodb import ENVIRONMENT, localstack_endpoint
+from tests.kinesis_readers import source_on
+from tests.kinesis_stub import StubStream
 from worker.adapters.aws_client import AwsClient
 from worker.adapters.memory_source import MemorySource
 from worker.adapters.sqs_source import SqsSource, Times
@@ -58,6 +60,10 @@ class SourceHandle(Protocol):
     def ordered(self) -> bool:
         """Whether deliveries of a group come and end in their order."""
 
+    @property
+    def hides(self) -> bool:
+        """Whether what was received and never settled comes again while its worker lives."""
+
     async def send(self, bodies: Sequence[bytes], group: str = "") -> None:
         """Put some payloads in, in order."""
 
@@ -95,6 +101,7 @@ class MemoryHandle:
     """A queue in memory, whose time passes at once."""
 
     ordered = True
+    hides = True
 
     def __init__(self) -> None:
         self.clock = HandClock()
@@ -110,6 +117,8 @@ class MemoryHandle:
 
 class SqsHandle:
     """A queue of LocalStack, whose time passes by itself."""
+
+    hides = True
 
     def __init__(self, client: Any, url: str, *, visibility_seconds: int) -> None:
         self.ordered = url.endswith(".fifo")
@@ -134,6 +143,27 @@ class SqsHandle:
 
     async def pass_time(self) -> None:
         """Nothing: the next poll waits for a second."""
+
+
+class KinesisHandle:
+    """A stream in memory, of two shards; its records stay with the worker that read them."""
+
+    ordered = False
+    hides = False
+
+    def __init__(self) -> None:
+        self._stream = StubStream(shards=2)
+        self._sent = 0
+        self.source = source_on(self._stream)
+
+    async def send(self, bodies: Sequence[bytes], group: str = "") -> None:
+        assert not group, "a stream keeps no order of groups"
+        for body in bodies:
+            self._sent += 1
+            self._stream.put(list(self._stream.shards)[self._sent % 2], body)
+
+    async def pass_time(self) -> None:
+        """Nothing: what is deferred comes again at once."""
 
 
 async def make_queue(client: Any, *, fifo: bool = False) -> str:
@@ -175,8 +205,16 @@ async def open_sqs_standard() -> AsyncIterator[SourceHandle]:
         yield handle
 
 
+@asynccontextmanager
+async def open_kinesis() -> AsyncIterator[SourceHandle]:
+    handle = KinesisHandle()
+    yield handle
+    await handle.source.close()
+
+
 KINDS: Final = [
     pytest.param(open_memory, id="memory"),
+    pytest.param(open_kinesis, id="kinesis"),
     pytest.param(open_sqs_standard, id="sqs", marks=pytest.mark.integration),
     pytest.param(open_sqs_fifo, id="sqs-fifo", marks=pytest.mark.integration),
 ]

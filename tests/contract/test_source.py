@@ -78,6 +78,8 @@ async def test_what_was_deferred_comes_again(opening: Open) -> None:
 @asynchronous
 async def test_what_was_never_settled_comes_again(opening: Open) -> None:
     async with opening() as handle:
+        if not handle.hides:
+            pytest.skip("comes again once the lease of its shard has run out")
         await handle.send([b"1", b"2"])
         first = await received(handle, 2)
         again = await received(handle, 2)
