@@ -22,7 +22,9 @@ BurstOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: LEDGEROCK_QUEUES=URL ledgerock worker --ledger dynamodb")(worker)
+    app.command(epilog="Example: ledgerock worker --ledger dynamodb --registry registry.toml")(
+        worker
+    )
 
 
 def worker(

@@ -20,6 +20,7 @@ COMMANDS = (
     ("report",),
     ("verify",),
     ("rebook",),
+    ("worker",),
     ("prices", "show"),
     ("prices", "check"),
     ("quarantine", "list"),
