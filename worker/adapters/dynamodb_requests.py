@@ -31,6 +31,7 @@ BACKOFF_FIRST_SECONDS: Final = 0.02
 BACKOFF_LAST_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
+CREATE_SECONDS: Final = 60
 READS_AT_ONCE: Final = 8
 WRITES_AT_ONCE: Final = 8
 KEYS_PER_READ: Final = 100
@@ -88,6 +89,9 @@ THROTTLE_CODES: Final = frozenset(
     }
 )
 """Codes of errors and of reasons that speak of too many requests."""
+
+SERVER_FAULT: Final = 500
+TOO_MANY: Final = 429
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
@@ -253,10 +257,18 @@ class Dynamo:
         except ClientError as error:
             if _code(error) != "ResourceInUseException":
                 raise
-        waiter = (await self.client()).get_waiter("table_exists")
-        await waiter.wait(
-            TableName=definition["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-        )
+        name = definition["TableName"]
+        problem = "it is still being made"
+        for _ in range(CREATE_SECONDS):
+            try:
+                answer = await self.call("describe_table", TableName=name)
+            except ConfigurationError as error:
+                problem = str(error)  # Not heard of yet: tables are described as of a moment ago.
+            else:
+                if answer["Table"]["TableStatus"] == "ACTIVE":
+                    return
+            await asyncio.sleep(1)
+        raise TransientError(f"DynamoDB: the table {name} cannot be used yet: {problem}")
 
     async def pages(self, operation: str, **arguments: Any) -> AsyncIterator[list[dict[str, Any]]]:  # noqa: ANN401
         """Yield the pages of a query or scan."""
@@ -315,9 +327,15 @@ def _passing(error: Exception, arguments: Mapping[str, Any]) -> Exception:
         raise ConfigurationError(message) from error
     if isinstance(error, ParamValidationError):
         raise error
-    if isinstance(error, ClientError) and _code(error) not in TRANSIENT_CODES:
+    if isinstance(error, ClientError) and not _passes(error):
         raise _explained(error, arguments) from error
     return error
+
+
+def _passes(error: ClientError) -> bool:
+    """Whether an answer is of the moment; one without a code (a proxy's) is told by its status."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return _code(error) in TRANSIENT_CODES or status >= SERVER_FAULT or status == TOO_MANY
 
 
 def _gave_up(operation: str, fault: Exception | None) -> TransientError:
