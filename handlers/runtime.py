@@ -17,7 +17,8 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from handlers.measures import SERVICE, EmbeddedMeter, print_cold_start
-from worker.bootstrap import Booking, open_function
+from handlers.opening import open_function
+from worker.bootstrap import Booking
 from worker.core.errors import LedgerockError, TransientError
 from worker.telemetry import LOG_LEVEL_VARIABLE, explain_exception, log_level
 

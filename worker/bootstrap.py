@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -446,32 +446,6 @@ def _closed_by(stack: AsyncExitStack, part: _Part) -> _Part:
     if close is not None:
         stack.push_async_callback(close)
     return part
-
-
-@asynccontextmanager
-async def open_function(environment: Mapping[str, str]) -> AsyncIterator[Booking]:
-    """Put together what a function works with: settings from environment and Parameter Store.
-
-    A function's ledger is in DynamoDB unless it says otherwise: what it keeps in memory is lost
-    with its process, though its deliveries were acknowledged.
-
-    Raises:
-        ConfigurationError: A setting is wrong, or the ledger would be lost.
-        TransientError: The Parameter Store cannot be reached now.
-    """
-    if environment.get("LEDGEROCK_SSM_PATH"):
-        from worker.adapters.ssm_settings import with_parameters  # noqa: PLC0415 - few need it
-
-        environment = await with_parameters(environment)
-    settings = Settings.read({"LEDGEROCK_LEDGER": "dynamodb", **environment})
-    if not settings.is_kept:
-        message = (
-            f"LEDGEROCK_LEDGER={settings.ledger}: a function's memory is lost with its process; "
-            "give dynamodb or dynamodb:PREFIX"
-        )
-        raise ConfigurationError(message)
-    async with open_booking(settings) as booking:
-        yield booking
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
+from handlers.opening import open_function
 from tests.bench.measuring import (
     CHILD_TIMEOUT_SECONDS,
     ROOT,
@@ -18,7 +19,6 @@ from tests.bench.measuring import (
 from tests.dynamodb import client, environment_of, local_endpoint, new_prefix
 from tests.handlers.lambdas import sqs_event
 from tests.records import line, log
-from worker.bootstrap import open_function
 
 BAR: Final = 1.5
 EVENTS_A_ROUND: Final = 5
@@ -34,6 +34,7 @@ def lambda_rows(rounds: int) -> dict[str, Any]:
         **{name: text for name, text in os.environ.items() if not name.startswith("LEDGEROCK_")},
         **environment_of(endpoint),
         "LEDGEROCK_LEDGER": f"dynamodb:{prefix}",
+        "LEDGEROCK_QUARANTINE": "s3://nothing-is-put-there",
         "BENCH_TABLE": f"{prefix}-bench",
     }
     asyncio.run(_make_tables(endpoint, environment))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from handlers import announcer, cloudwatch_logs, eventbridge, kinesis, runtime, sqs
+from handlers.opening import open_function
 from handlers.runtime import DeferredError, FailedError, Process
 from tests import dynamodb
 from tests.calls import PRO
@@ -33,7 +34,7 @@ from tests.records import completion, event, line, log, poison
 from tests.unit.core.decoders.payloads import aggregate
 from worker.adapters import aws_client, dynamodb_requests
 from worker.adapters.dynamodb_requests import Dynamo
-from worker.bootstrap import Booking, open_function
+from worker.bootstrap import Booking
 from worker.core.budget import Budget, Scope
 from worker.core.ledger import Amounts
 from worker.ports import Notice

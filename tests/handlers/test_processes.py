@@ -12,6 +12,7 @@ import pytest
 from handlers import cloudwatch_logs, eventbridge, kinesis, runtime, sqs
 from handlers.booking import attempts_since
 from handlers.measures import EmbeddedMeter
+from handlers.opening import open_function
 from handlers.runtime import DeferredError, FailedError, Process
 from tests.handlers.conftest import Start
 from tests.handlers.lambdas import (
@@ -30,7 +31,7 @@ from tests.handlers.lambdas import (
 from tests.records import line, log, poison
 from worker.adapters.clock import SystemClock
 from worker.adapters.sqlite_ledger import SqliteLedger
-from worker.bootstrap import Booking, open_function
+from worker.bootstrap import Booking
 from worker.core.errors import ConfigurationError, TransientError
 from worker.pipeline import Step
 from worker.ports import Delivery
@@ -111,10 +112,19 @@ def test_opening_takes_no_longer_than_there_is_time(start: Start) -> None:
         sqs.handler(sqs_event("{}"), context(seconds=0.05))
 
 
-@pytest.mark.parametrize("ledger", ["memory"])
-def test_a_ledger_that_ends_with_the_process_is_refused(start: Start, ledger: str) -> None:
-    start(lambda: open_function({"LEDGEROCK_LEDGER": ledger}))
-    with pytest.raises(ConfigurationError, match="lost with its process"):
+@pytest.mark.parametrize(
+    "environment, problem",
+    [
+        ({"LEDGEROCK_LEDGER": "memory"}, "memory is lost with its process"),
+        ({}, "no disk that outlives it; say .* s3://BUCKET/PREFIX"),
+        ({"LEDGEROCK_LEDGER": "dynamodb:prod"}, "no disk that outlives it"),
+    ],
+)
+def test_what_would_end_with_the_process_is_refused(
+    start: Start, environment: dict[str, str], problem: str
+) -> None:
+    start(lambda: open_function(environment))
+    with pytest.raises(ConfigurationError, match=problem):
         sqs.handler(sqs_event("{}"), context())
 
 

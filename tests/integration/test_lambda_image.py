@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import pytest
 
+from handlers.opening import open_function
 from tests.calls import PRO, asynchronous
 from tests.dynamodb import ENVIRONMENT, ROOT, ledger_at, localstack_endpoint, new_prefix
 from tests.handlers.lambdas import (
@@ -40,7 +41,6 @@ from tests.records import event, line, log, poison
 from tests.unit.core.decoders.payloads import aggregate
 from tests.workers import aws, new_queue, wait_for
 from worker.adapters.clock import SystemClock
-from worker.bootstrap import open_function
 from worker.core.budget import Budget, Scope
 from worker.core.ledger import Amounts
 
