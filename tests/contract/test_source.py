@@ -7,6 +7,8 @@ from tests.sources import KINDS, Open, SourceHandle, received
 from worker.core.results import DeliveryResult
 from worker.ports import Delivery, Processed
 
+pytestmark = pytest.mark.timeout(180)
+
 every_kind = pytest.mark.parametrize("opening", KINDS)
 
 
