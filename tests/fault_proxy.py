@@ -119,8 +119,8 @@ class FaultProxy:
 
 def _cut_off(request: web.Request) -> web.StreamResponse:
     """Close the connection without an answer."""
-    assert request.transport is not None
-    request.transport.abort()
+    if request.transport is not None:  # else the worker was killed meanwhile
+        request.transport.abort()
     return web.Response()
 
 

@@ -81,8 +81,8 @@ async def test_a_table_is_waited_for_until_it_can_be_used() -> None:
 
 @asynchronous
 async def test_a_missing_table_is_not_waited_for() -> None:
+    client = Client(answer(400, "ResourceNotFoundException"))
     with pytest.raises(ConfigurationError, match="there is no table t"):
-        client = Client(answer(400, "ResourceNotFoundException"))
         await Dynamo(client).call("query", TableName="t")
 
 
