@@ -47,6 +47,7 @@ class WorkerProcess:
         environment |= {
             **ENVIRONMENT,
             "AWS_ENDPOINT_URL": localstack_endpoint(),
+            "LEDGEROCK_QUARANTINE": f"{log}.quarantine",
             "LEDGEROCK_CREATE_TABLES": "1",
             "LEDGEROCK_HTTP_PORT": str(self._port),
             "LEDGEROCK_RESOLVE_PROFILES": "0",
