@@ -135,6 +135,9 @@ class SqsSource:
         self._flights: dict[str, _Flight] = {}
         self._groups = MessageGroups(self._times.now)
         self._kept: list[Delivery] = []
+        self._is_kept = asyncio.Event()
+        self._polls: list[asyncio.Task[list[Delivery]]] = []
+        """Polls whose `receive` returned what was kept instead; the next ones wait for them."""
         self.given_up: Counter[str] = Counter()
 
     @property
@@ -150,9 +153,29 @@ class SqsSource:
             ConfigurationError: There is no such queue, or no permission.
         """
         if self._kept:
-            kept, self._kept = self._kept, []
-            return kept
-        return await self._poll(self._times.poll_seconds)
+            return self._take_kept()
+        if self._polls:
+            poll = self._polls.pop(0)
+        else:
+            poll = asyncio.create_task(self._poll(self._times.poll_seconds))
+        keeping = asyncio.create_task(self._is_kept.wait())
+        try:
+            await asyncio.wait((poll, keeping), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._kept += await _cancelled(poll)
+            raise
+        finally:
+            keeping.cancel()
+        if poll.done():
+            return poll.result()
+        # Not cancelled: what it is being handed would stay invisible, and be nobody's.
+        self._polls.append(poll)
+        return self._take_kept()
+
+    def _take_kept(self) -> list[Delivery]:
+        kept, self._kept = self._kept, []
+        self._is_kept.clear()
+        return kept
 
     async def _poll(self, seconds: int) -> list[Delivery]:
         # A retry of the SDK's then gets the very messages whose answer was lost; otherwise
@@ -252,18 +275,24 @@ class SqsSource:
         (AWS documentation: "Amazon SQS short and long polling"). The counts of
         `GetQueueAttributes` lag behind by up to a minute, and what others hold or what was
         deferred is not there to receive right now: neither is looked at. What a poll does bring
-        is handed over by the next `receive`.
+        is handed over by a `receive` that waits, or by the next one.
         """
         for _ in range(DRAINED_POLLS):
             if self._kept:
                 return False
             poll_seconds = min(DRAINED_POLL_SECONDS, self._times.poll_seconds)
-            self._kept += await self._poll(poll_seconds)
+            found = await self._poll(poll_seconds)
+            if found:
+                self._kept += found
+                self._is_kept.set()
         return not self._kept
 
     async def close(self) -> None:
-        """Make visible what `is_drained` received and nobody took; close the connections."""
-        kept, self._kept = self._kept, []
+        """Make visible what was received and nobody took; close the connections."""
+        kept = self._take_kept()
+        for poll in self._polls:
+            kept += await _cancelled(poll)
+        self._polls.clear()
         try:
             await self._all(self._hide({one.receipt: 0 for one in kept}))
         except LedgerockError:
@@ -356,3 +385,10 @@ def make_client(queue_url: str, poll_seconds: int = POLL_SECONDS) -> AwsClient:
         region=cast("str", found[1]) if found else None,
         read_seconds=poll_seconds + 15.0,
     )
+
+
+async def _cancelled(poll: asyncio.Task[list[Delivery]]) -> list[Delivery]:
+    """End a poll that nobody waits for; return what it had brought by then."""
+    poll.cancel()
+    await asyncio.wait((poll,))
+    return [] if poll.cancelled() or poll.exception() else poll.result()

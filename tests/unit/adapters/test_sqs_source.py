@@ -408,3 +408,56 @@ async def test_the_url_names_the_region(
         assert (await client.open()).meta.region_name == region
     finally:
         await client.close()
+
+
+class SlowStub(Stub):
+    """Long polls wait until they are let go; short ones bring what there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+
+    async def receive_message(self, **arguments: Any) -> dict[str, Any]:
+        if arguments["WaitTimeSeconds"] > 1:
+            await self.let.wait()
+        return await super().receive_message(**arguments)
+
+
+@asynchronous
+async def test_what_is_found_while_everybody_waits_is_handed_over_at_once() -> None:
+    stub = SlowStub()
+    source = SqsSource(URL, client=AwsClient("sqs", client=stub))
+    receivers = [asyncio.create_task(source.receive()) for _ in range(2)]
+    await asyncio.sleep(0)
+    stub.messages.append([message("1"), message("2")])
+    assert not await source.is_drained()
+    received = await asyncio.gather(*receivers)
+    assert sorted(one.receipt for each in received for one in each) == ["1", "2"]
+
+    # The polls that they waited for are waited for by the next two, and no more are made.
+    receivers = [asyncio.create_task(source.receive()) for _ in range(2)]
+    await asyncio.sleep(0)
+    stub.messages.append([message("3")])
+    stub.let.set()
+    received = await asyncio.gather(*receivers)
+    assert [one.receipt for each in received for one in each] == ["3"]
+    assert len(stub.asked("receive_message")) == 3
+    await source.close()
+    assert not stub.asked(CHANGE)
+
+
+@asynchronous
+async def test_what_a_forgotten_poll_brought_is_visible_again_in_the_end() -> None:
+    stub = SlowStub()
+    source = SqsSource(URL, client=AwsClient("sqs", client=stub))
+    receiver = asyncio.create_task(source.receive())
+    await asyncio.sleep(0)
+    stub.messages.append([message("1")])
+    assert not await source.is_drained()
+    assert [one.receipt for one in await receiver] == ["1"]
+    stub.messages.append([message("2")])
+    stub.let.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await source.close()
+    assert stub.entries(CHANGE) == [[("2", 0)]]
