@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tests.bench import dynamodb_rows, lambda_row, rows
+from tests.bench import dynamodb_rows, lambda_row, queue_rows, rows
 from tests.bench.measuring import DisagreementError, machine
 
 CALLS: Final = 900_000
 """Distinct calls; a tenth of all records are copies, which makes a million."""
 CALLS_QUICK: Final = 90_000
 ROUNDS: Final = 3
-PARTS: Final = ("pure", "replay", "memory", "units", "dynamodb", "lambda")
+PARTS: Final = ("pure", "replay", "memory", "units", "dynamodb", "queue", "lambda")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "replay": lambda: rows.replay_rows(calls, rounds),
         "units": dynamodb_rows.unit_rows,
         "dynamodb": lambda: dynamodb_rows.commit_rows(rounds),
+        "queue": lambda: queue_rows.queue_rows(rounds, quick=options.quick),
         "lambda": lambda: lambda_row.lambda_rows(rounds),
         "memory": lambda: rows.memory_rows([calls // 10, calls * 3 // 10, calls]),
     }
