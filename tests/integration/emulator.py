@@ -326,7 +326,7 @@ async def running(
     now = clock or SystemClock()
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("worker.bootstrap.SystemClock", lambda: now)
+            patch.setattr("worker.bootstrap.booking.SystemClock", lambda: now)
             parts = await stack.enter_async_context(open_worker(settings))
         booking = parts.booking
         books = Noting(booking.pipeline)

@@ -1,0 +1,27 @@
+"""From settings to working parts: the only place that knows which adapter stands for a port."""
+
+from __future__ import annotations
+
+from worker.bootstrap.booking import Booking, open_booking, open_pipeline
+from worker.bootstrap.books import open_bus, open_ledger, open_object_store, open_quarantine
+from worker.bootstrap.posters import load_poster, make_poster, make_registry, with_profiles
+from worker.bootstrap.sources import WorkerParts, open_worker
+from worker.bootstrap.state import State, open_state
+
+__all__ = [
+    "Booking",
+    "State",
+    "WorkerParts",
+    "load_poster",
+    "make_poster",
+    "make_registry",
+    "open_booking",
+    "open_bus",
+    "open_ledger",
+    "open_object_store",
+    "open_pipeline",
+    "open_quarantine",
+    "open_state",
+    "open_worker",
+    "with_profiles",
+]
