@@ -1,0 +1,153 @@
+"""Entries, and the balances that are their sum."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from worker.core.batch import Batch
+from worker.core.budget import ScopeDays
+from worker.core.ledger import Amounts, Entry, Leaf, Rated
+from worker.core.posting import Poster
+from worker.core.spend import Spend
+
+
+class Committed(msgspec.Struct, gc=False):
+    """What a commit did.
+
+    Attributes:
+        recorded: Records that were the first sight of their call.
+        upgraded: Records that improved what was known.
+        duplicates: Records that added nothing.
+        postings: What was added to each leaf, net; never a zero.
+        known: Leaves of the calls that were known already and stayed as they are, if asked for.
+        crossings: Thresholds found newly crossed afterwards; the pipeline fills it in.
+    """
+
+    recorded: int
+    upgraded: int
+    duplicates: int
+    postings: list[tuple[Leaf, Amounts]]
+    known: frozenset[Leaf] = frozenset()
+    crossings: int = 0
+
+    @property
+    def touched(self) -> set[Leaf]:
+        """Leaves whose scopes' budgets are due for a look, duplicates' included."""
+        return {leaf for leaf, _ in self.postings} | self.known
+
+
+class Rebooking(msgspec.Struct, frozen=True, gc=False):
+    """A call whose posting changes: the entry as it was read, and its new posting."""
+
+    before: Entry
+    after: Rated
+
+
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """A balance that is not the sum of its entries' postings.
+
+    Attributes:
+        leaf: Which balance.
+        balance: What the ledger says; None if it has no such balance.
+        entries: What the entries add up to; None if no entry posts there.
+    """
+
+    leaf: Leaf
+    balance: Amounts | None
+    entries: Amounts | None
+
+
+class Verification(msgspec.Struct, frozen=True, gc=False):
+    """Outcome of comparing all balances with all entries.
+
+    Attributes:
+        entries: Entries read.
+        balances: Balances read.
+        differences: Where they disagree; empty if the ledger is sound.
+        unsettled: Balances that others kept writing to, so that nothing can be said of them.
+    """
+
+    entries: int
+    balances: int
+    differences: tuple[Difference, ...]
+    unsettled: tuple[Leaf, ...] = ()
+
+
+class Ledger(Protocol):
+    """Entries, and the balances that are their sum.
+
+    All methods may raise `TransientError` (try again), `LedgerCorruptError` (a person must
+    look) and `ConfigurationError` (the ledger cannot be opened as asked).
+    """
+
+    async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
+        """Book a batch, each of its calls all or not at all, and exactly once.
+
+        With `touched`, the answer also names the leaves of calls that were known already: a
+        worker may have died between booking them and looking at their budgets.
+
+        An embedded ledger books the batch in one transaction. A shared one may need several;
+        after a `TransientError` some may have been made, and committing again books the rest.
+
+        Known calls are merged with what is new about them; `poster` works out the posting of
+        what became of them. The batch is left as it was, so that the commit can be retried.
+        """
+
+    async def find(self, request_id: str) -> list[Entry]:
+        """Return the entries with this request id, of any namespace and account."""
+
+    def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
+        """Yield all entries in chunks, in the ledger's own order, after the entry `after`."""
+
+    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield, in chunks, the calls whose price is pending: the unpriced and the unmetered.
+
+        They are what a late price, or a profile that is known by now, could move.
+        """
+
+    async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+        """Replace postings and move their amounts, in one transaction.
+
+        An entry that is no longer at the revision it was read at is left alone.
+
+        Returns:
+            How many entries were rebooked.
+        """
+
+    async def balances(
+        self, first_day: int | None = None, last_day: int | None = None
+    ) -> list[tuple[Leaf, Amounts]]:
+        """Return the balances of an inclusive range of UTC days; None leaves an end open."""
+
+    async def totals(
+        self, field: str, first_day: int | None = None, last_day: int | None = None
+    ) -> dict[str, Amounts]:
+        """Return balances summed by one field of `Leaf` (`principal`, `day`, ...).
+
+        Args:
+            field: The field; days are returned as decimal strings.
+            first_day: First UTC day included; None for the first there is.
+            last_day: Last UTC day included; None for the last there is.
+        """
+
+    async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
+        """Return what scopes spent over ranges of their local days, in order, strongly read.
+
+        A shared ledger makes at most one range query for each. Calls without a team are not
+        the spend of a team without a name: only `everything` has an empty id.
+        """
+
+    async def verify(self) -> Verification:
+        """Compare every balance with the sum of its entries' postings, on one snapshot."""
+
+    async def progress(self, name: str) -> str | None:
+        """Return the note that a resumable job left under `name`."""
+
+    async def keep_progress(self, name: str, note: str | None) -> None:
+        """Leave a note under `name` for a later run to resume from; None removes it."""
+
+    async def close(self) -> None:
+        """Release what the ledger holds."""
