@@ -16,6 +16,7 @@ from worker.core.events import threshold_crossed
 from worker.core.ledger import Leaf
 from worker.core.registry import Registry
 from worker.core.spend import is_nobody, local_day
+from worker.pipeline.notices import notice_of
 from worker.ports import BudgetStore, Clock, Ledger, Notice, Outbox
 
 REFRESH_SECONDS: Final = 5.0
@@ -206,26 +207,19 @@ class BudgetWatch:
         if not crossings:
             return []
         registry = self._registry()
-        new = await self._outbox.put([notice_of(one, now_ms, registry) for one in crossings])
+        new = await self._outbox.put([_notice_of(one, now_ms, registry) for one in crossings])
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         self._known.update(one.event_id for one in crossings)
         return new
 
 
-def notice_of(crossing: Crossing, now_ms: int, registry: Registry) -> Notice:
+def _notice_of(crossing: Crossing, now_ms: int, registry: Registry) -> Notice:
     """Return a crossing as the outbox keeps it: to be announced, unless its period is over."""
     scope = crossing.budget.scope
     zone = registry.zone(scope.kind, scope.id)
     event = threshold_crossed(crossing, now_ms, time_zone="UTC" if zone is None else str(zone))
-    return Notice(
-        id=event.id,
-        detail_type=event.detail_type,
-        subject=event.subject,
-        detail=msgspec.Raw(event.detail),
-        state="late" if crossing.is_late else "pending",
-        recorded_at_ms=now_ms,
-    )
+    return notice_of(event, now_ms, state="late" if crossing.is_late else "pending")
 
 
 async def standings_of(

@@ -16,7 +16,7 @@ def notice_of(
     Args:
         event: To be announced, or only kept where `state` says so.
         recorded_at_ms: Ledger time, epoch milliseconds UTC.
-        due_at_ms: Not announced before; at once by default.
+        due_at_ms: Not announced before; by default at once, and before everything with a time.
         state: `pending`, or `late` for what nobody acts on.
     """
     return Notice(
@@ -26,5 +26,5 @@ def notice_of(
         detail=msgspec.Raw(event.detail),
         state=state,
         recorded_at_ms=recorded_at_ms,
-        due_at_ms=due_at_ms or recorded_at_ms,
+        due_at_ms=due_at_ms,
     )
