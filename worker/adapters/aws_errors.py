@@ -5,6 +5,7 @@ Adapters look at the codes of their own service first, and leave the rest to `ex
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 from botocore.exceptions import (
@@ -126,6 +127,17 @@ def is_unknown_caller(error: BaseException) -> bool:
     return isinstance(error, _CREDENTIALS) or error_code(error) in UNKNOWN_CALLER_CODES
 
 
+def passes(error: BaseException, codes: Container[str] = TRANSIENT_CODES) -> bool:
+    """Whether an answer is of the moment; one without a code (a proxy's) is told by its status.
+
+    Args:
+        error: Of any kind; only a service's answer can be of the moment.
+        codes: The codes that say so.
+    """
+    status = error_status(error)
+    return error_code(error) in codes or status >= _SERVER_FAULT or status == _TOO_MANY
+
+
 def explained(
     error: BaseException, *, subject: str, action: str, advice: str = ""
 ) -> TransientError | ConfigurationError:
@@ -139,14 +151,14 @@ def explained(
     """
     more = f"; {advice}" if advice else ""
     if isinstance(error, ClientError):
-        code, status = error_code(error), error_status(error)
+        code = error_code(error)
         if code in DENIED_CODES:
             message = f"{subject}: AWS denies {action}; allow it{more} ({error})"
         elif code in MISSING_CODES:
             message = f"{subject}: there is no such thing{more} ({error})"
         elif code in UNKNOWN_CALLER_CODES:
             message = f"{subject}: AWS does not accept the credentials; renew them ({error})"
-        elif code in TRANSIENT_CODES or status >= _SERVER_FAULT or status == _TOO_MANY:
+        elif passes(error):
             return TransientError(f"{subject}: {action} is not possible now ({error})")
         else:
             message = f"{subject}: AWS refuses {action} ({error})"

@@ -24,6 +24,8 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
+from worker.adapters import aws_errors
+from worker.adapters.aws_errors import error_code, passes
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 
 ATTEMPTS_MAX: Final = 10
@@ -37,25 +39,13 @@ WRITES_AT_ONCE: Final = 8
 KEYS_PER_READ: Final = 100
 PUTS_PER_WRITE: Final = 25
 
-TRANSIENT_CODES: Final = frozenset(
-    {
-        "InternalServerError",
-        "InternalFailure",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "SlowDown",
-        "ThrottlingException",
-        "Throttling",
-        "TooManyRequestsException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    }
-)
-"""Errors that pass (AWS documentation: "Error handling with DynamoDB")."""
+TRANSIENT_CODES: Final = (
+    aws_errors.TRANSIENT_CODES | {"TransactionConflictException", "TransactionInProgressException"}
+) - {"ResourceInUseException"}
+"""Errors that pass (AWS documentation: "Error handling with DynamoDB").
+
+A resource that is in use is a table that is there already.
+"""
 
 REFUSED_CODES: Final = frozenset(
     {
@@ -89,9 +79,6 @@ THROTTLE_CODES: Final = frozenset(
     }
 )
 """Codes of errors and of reasons that speak of too many requests."""
-
-SERVER_FAULT: Final = 500
-TOO_MANY: Final = 429
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 
@@ -189,7 +176,7 @@ class Dynamo:
                 if reasons and not (in_doubt and is_transient(reasons)):
                     return reasons
                 fault = error if reasons else _passing(error, arguments)
-                in_doubt = in_doubt or _code(error) not in REFUSED_CODES
+                in_doubt = in_doubt or error_code(error) not in REFUSED_CODES
             else:
                 return ()
             await self._pause(attempt)
@@ -202,7 +189,7 @@ class Dynamo:
 
     def _count(self, error: Exception) -> None:
         reasons = {str(reason.get("Code")) for reason in cancellation_reasons(error)}
-        codes = {_code(error), *reasons}
+        codes = {error_code(error), *reasons}
         self.conflicts += not codes.isdisjoint(CONFLICT_CODES)
         self.throttles += not codes.isdisjoint(THROTTLE_CODES)
 
@@ -255,7 +242,7 @@ class Dynamo:
         try:
             await self.call("create_table", **definition)
         except ClientError as error:
-            if _code(error) != "ResourceInUseException":
+            if error_code(error) != "ResourceInUseException":
                 raise
         name = definition["TableName"]
         problem = "it is still being made"
@@ -301,7 +288,7 @@ def client_config() -> AioConfig:
 
 def cancellation_reasons(error: Exception) -> Reasons:
     """Return why each item of a cancelled transaction failed; empty for any other error."""
-    if not isinstance(error, ClientError) or _code(error) != "TransactionCanceledException":
+    if not isinstance(error, ClientError) or error_code(error) != "TransactionCanceledException":
         return ()
     reasons: Reasons = error.response.get("CancellationReasons", ())
     return reasons
@@ -327,15 +314,9 @@ def _passing(error: Exception, arguments: Mapping[str, Any]) -> Exception:
         raise ConfigurationError(message) from error
     if isinstance(error, ParamValidationError):
         raise error
-    if isinstance(error, ClientError) and not _passes(error):
+    if isinstance(error, ClientError) and not passes(error, TRANSIENT_CODES):
         raise _explained(error, arguments) from error
     return error
-
-
-def _passes(error: ClientError) -> bool:
-    """Whether an answer is of the moment; one without a code (a proxy's) is told by its status."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return _code(error) in TRANSIENT_CODES or status >= SERVER_FAULT or status == TOO_MANY
 
 
 def _gave_up(operation: str, fault: Exception | None) -> TransientError:
@@ -343,13 +324,8 @@ def _gave_up(operation: str, fault: Exception | None) -> TransientError:
     return TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
 
 
-def _code(error: Exception) -> str:
-    response = error.response if isinstance(error, ClientError) else {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
 def _explained(error: ClientError, arguments: Mapping[str, Any]) -> LedgerockError | ClientError:
-    code = _code(error)
+    code = error_code(error)
     table = arguments.get("TableName") or ", ".join(arguments.get("RequestItems", {}))
     if code == "ResourceNotFoundException":
         message = (
@@ -357,12 +333,7 @@ def _explained(error: ClientError, arguments: Mapping[str, Any]) -> LedgerockErr
             "LEDGEROCK_CREATE_TABLES=1 to have them made on a local endpoint"
         )
         return ConfigurationError(message)
-    if code in {
-        "AccessDeniedException",
-        "ExpiredTokenException",
-        "InvalidSignatureException",
-        "UnrecognizedClientException",
-    }:
+    if code in aws_errors.DENIED_CODES | aws_errors.UNKNOWN_CALLER_CODES:
         message = f"DynamoDB refused access to {table}: {error.response['Error'].get('Message')}"
         return ConfigurationError(message)
     return error

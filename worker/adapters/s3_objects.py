@@ -13,18 +13,9 @@ from typing import Any, Final, NoReturn, Protocol
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.adapters.aws_errors import DENIED_CODES, error_code, explained, passes
 from worker.core.errors import ConfigurationError, TransientError, UnreadableObjectError
 from worker.ports import Folder, StoredObject
 
@@ -36,18 +27,8 @@ CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 CONNECTIONS: Final = 16
 
-_DENIED: Final = frozenset({"AccessDenied", "403", "AllAccessDisabled", "UnauthorizedAccess"})
 _GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _CHANGED: Final = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
-_CREDENTIALS: Final = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    ProfileNotFound,
-    SSOError,
-)
-_STATUS_SERVER_FAULT: Final = 500
-_BUSY: Final = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
 
 
 class Pages(Protocol):
@@ -161,7 +142,7 @@ class S3ObjectStore:
         try:
             return self._client.get_object(Bucket=bucket, Key=key, **resumed, **same)
         except ClientError as error:
-            code = _code(error)
+            code = error_code(error)
             if code in _GONE:
                 found = "nothing: it was deleted after it was listed"
                 raise UnreadableObjectError(name, found) from error
@@ -193,17 +174,12 @@ def _objects(bucket: str, page: dict[str, Any]) -> Iterator[StoredObject]:
         yield StoredObject(f"s3://{bucket}/{entry['Key']}", entry["Size"])
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
 def _refuse(error: ClientError | BotoCoreError, name: str, action: str) -> NoReturn:
     """Raise what an error of the SDK means for whoever started this."""
     bucket = f"s3://{split_name(name)[0]}"
     if isinstance(error, ClientError):
-        code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _DENIED:
+        code = error_code(error)
+        if code in DENIED_CODES:
             more = ", and kms:Decrypt if it is encrypted" if action == "s3:GetObject" else ""
             message = (
                 f"{name}: AWS denies {action} on the bucket {bucket}; allow it{more} ({error})"
@@ -211,15 +187,7 @@ def _refuse(error: ClientError | BotoCoreError, name: str, action: str) -> NoRet
             raise ConfigurationError(message) from error
         if code == "NoSuchBucket":
             raise ConfigurationError(f"{bucket}: there is no such bucket") from error
-        if status >= _STATUS_SERVER_FAULT or code in _BUSY:
+        if passes(error):
             raise TransientError(f"{name}: S3 cannot do {action} now ({error})") from error
         raise ConfigurationError(f"{name}: S3 refuses {action} ({error})") from error
-    if isinstance(error, _CREDENTIALS):
-        message = (
-            f"{name}: there are no usable AWS credentials ({error}); set AWS_PROFILE, or log in "
-            "as for the AWS command-line tool"
-        )
-        raise ConfigurationError(message) from error
-    if isinstance(error, NoRegionError | ParamValidationError):
-        raise ConfigurationError(f"{name}: {error}") from error
-    raise TransientError(f"{name}: S3 cannot be reached ({error})") from error
+    raise explained(error, subject=name, action=action) from error
