@@ -12,14 +12,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tests.bench import dynamodb_rows, lambda_row, latency_row, queue_rows, rows
+from tests.bench import dynamodb_rows, lambda_row, latency_row, queue_rows, rows, worker_memory
 from tests.bench.measuring import DisagreementError, machine
 
 CALLS: Final = 900_000
 """Distinct calls; a tenth of all records are copies, which makes a million."""
 CALLS_QUICK: Final = 90_000
 ROUNDS: Final = 3
-PARTS: Final = ("pure", "replay", "memory", "units", "dynamodb", "queue", "latency", "lambda")
+PARTS: Final = (
+    "pure",
+    "replay",
+    "memory",
+    "units",
+    "dynamodb",
+    "queue",
+    "latency",
+    "worker",
+    "lambda",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "dynamodb": lambda: dynamodb_rows.commit_rows(rounds),
         "queue": lambda: queue_rows.queue_rows(rounds, quick=options.quick),
         "latency": lambda: latency_row.latency_rows(rounds, quick=options.quick),
+        "worker": lambda: worker_memory.worker_rows(quick=options.quick),
         "lambda": lambda: lambda_row.lambda_rows(rounds),
         "memory": lambda: rows.memory_rows([calls // 10, calls * 3 // 10, calls]),
     }

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.bench.dynamodb_child import CALLS, folded_lines
 from tests.bench.latency_probes import (
     Probes,
@@ -31,13 +29,13 @@ from tests.bench.latency_probes import (
     watched,
 )
 from tests.bench.measuring import judged, say, spread
-from tests.bench.queue_engine import REGISTRY, fill, registered
+from tests.bench.queue_engine import REGISTRY, fill, registered, settled, until_settled
 from tests.bench.workload import SEED
 from tests.calls import ACCOUNT
 from tests.conftest import container_engine_problem
 from tests.dynamodb import client, ledger_at, localstack_endpoint, new_prefix
 from tests.records import line, log
-from tests.workers import WorkerProcess, aws, new_queue, wait_for
+from tests.workers import WorkerProcess, aws, new_queue
 from worker.adapters.dynamodb_budgets import DynamoBudgets
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_state import StateTable
@@ -233,9 +231,9 @@ async def _round(bench: Bench, chosen: list[int], pace: Pace) -> Taken:
     alone = Probes({body["requestId"]: line(body).decode() for body in bodies.values()})
     await _drive(bench, bench.other, alone, pace)
     whole = Probes({bench.names[number]: line(body).decode() for number, body in bodies.items()})
-    before = _settled(bench.worker)
+    before = settled(bench.worker)
     sent = await _drive(bench, bench.queue, whole, pace)
-    await _until_settled(bench.worker, before + sent)
+    await until_settled(bench.worker, before + sent)
     return Taken(crossing=whole.milliseconds(), queue=alone.milliseconds())
 
 
@@ -254,11 +252,11 @@ async def _drive(bench: Bench, queue: str, probes: Probes, pace: Pace) -> int:
 
 async def _rate_max(bench: Bench, calls: int) -> float:
     """Return how many calls a second can be sent and booked at once, for as long as one likes."""
-    before = _settled(bench.worker)
+    before = settled(bench.worker)
     bodies = [next(bench.lines).decode() for _ in range(calls)]
     started = time.perf_counter()
     await fill(bench.sqs, bench.queue, bodies)
-    await _until_settled(bench.worker, before + calls)
+    await until_settled(bench.worker, before + calls)
     return calls / (time.perf_counter() - started)
 
 
@@ -328,25 +326,6 @@ def _worker(folder: Path, prefix: str, queue: str, bus: str) -> WorkerProcess:
         "LEDGEROCK_RESOLVE_PROFILES": "",  # as it is by default
     }
     return WorkerProcess(folder / "log", settings)
-
-
-def _settled(worker: WorkerProcess) -> int:
-    """Return how many deliveries ended, by the worker's own count."""
-    families = text_string_to_metric_families(worker.get("/metrics")[1])
-    samples = (one for family in families for one in family.samples)
-    return int(
-        sum(
-            one.value
-            for one in samples
-            if one.name == "ledgerock_deliveries_total" and one.labels["result"] == "acknowledged"
-        )
-    )
-
-
-async def _until_settled(worker: WorkerProcess, deliveries: int) -> None:
-    await asyncio.to_thread(
-        wait_for, lambda: _settled(worker) >= deliveries, f"{deliveries} deliveries settled"
-    )
 
 
 async def _drop(prefix: str, tables: tuple[str, ...] = ("entries", "balances", "state")) -> None:

@@ -12,9 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.bench.measuring import CHILD_TIMEOUT_SECONDS, ROOT, DisagreementError
 from tests.bench.workload import SEED
 from tests.dynamodb import ENVIRONMENT, localstack_endpoint
+from tests.workers import WorkerProcess, wait_for
 from worker.bootstrap import make_poster
 from worker.core.posting import Poster
 from worker.settings import Settings
@@ -73,6 +76,26 @@ async def send_batch(sqs: Any, queue: str, bodies: Sequence[str]) -> None:
     sent = await sqs.send_message_batch(QueueUrl=queue, Entries=entries)
     if sent.get("Failed"):
         raise RuntimeError(f"the queue refused messages: {sent['Failed'][:2]}")
+
+
+def settled(worker: WorkerProcess) -> int:
+    """Return how many deliveries ended well, by the worker's own count."""
+    families = text_string_to_metric_families(worker.get("/metrics")[1])
+    samples = (one for family in families for one in family.samples)
+    return int(
+        sum(
+            one.value
+            for one in samples
+            if one.name == "ledgerock_deliveries_total" and one.labels["result"] == "acknowledged"
+        )
+    )
+
+
+async def until_settled(worker: WorkerProcess, deliveries: int) -> None:
+    """Wait until so many deliveries ended well since the worker began."""
+    await asyncio.to_thread(
+        wait_for, lambda: settled(worker) >= deliveries, f"{deliveries} deliveries settled"
+    )
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
