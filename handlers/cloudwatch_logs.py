@@ -1,13 +1,11 @@
 """CloudWatch Logs: a subscription filter invokes this, asynchronously."""
 
-import base64
-import binascii
 from typing import Final
 
 from aws_lambda_powertools.utilities.data_classes import CloudWatchLogsEvent
 
 from handlers.booking import book_one
-from handlers.events import wrong_event
+from handlers.events import unpacked, wrong_event
 from handlers.runtime import Answer, Event, Invocation, handler_of
 from worker.ports import Delivery
 
@@ -26,15 +24,8 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
         raise wrong_event(NAME, "awslogs.data of a CloudWatch Logs subscription", event)
     name = f"cloudwatch-logs:{invocation.request_id}"
     data = CloudWatchLogsEvent(event).raw_logs_data
-    await book_one(invocation, Delivery(_payload(data), name, name, source="cloudwatch-logs"))
+    await book_one(invocation, Delivery(unpacked(data), name, name, source="cloudwatch-logs"))
     return None
-
-
-def _payload(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return text.encode(errors="surrogatepass")  # the decoder will not understand it either
 
 
 handler = handler_of(_work)

@@ -1,5 +1,7 @@
 """Telling events apart: a function that is wired to the wrong trigger says so at once."""
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -54,6 +56,14 @@ def wrong_event(handler: str, expected: str, event: object) -> WrongEventError:
         f"{handler} expected {expected} and found {found}{advice}: point this function's trigger "
         "and its handler at one another"
     )
+
+
+def unpacked(text: str) -> bytes:
+    """Return what a text in base64 holds; one that is not is the decoder's to refuse."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return text.encode(errors="surrogatepass")
 
 
 def _described(event: object) -> tuple[str, str]:

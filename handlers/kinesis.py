@@ -1,14 +1,12 @@
 """Kinesis: an event source mapping with `ReportBatchItemFailures` invokes this."""
 
-import base64
-import binascii
 from typing import Any, Final
 
 from aws_lambda_powertools.utilities.data_classes import KinesisStreamEvent
 from aws_lambda_powertools.utilities.data_classes.kinesis_stream_event import KinesisStreamRecord
 
 from handlers.booking import attempts_since, book
-from handlers.events import records_of, wrong_event
+from handlers.events import records_of, unpacked, wrong_event
 from handlers.runtime import Answer, Event, Invocation, handler_of
 from worker.ports import Delivery
 
@@ -47,7 +45,7 @@ def _delivery(record: KinesisStreamRecord) -> Delivery:
     arrived = record["kinesis"].get("approximateArrivalTimestamp")
     sent_at_ms = int(arrived * 1000) if isinstance(arrived, int | float) else 0
     return Delivery(
-        body=_data(record["kinesis"]["data"]),
+        body=unpacked(record["kinesis"]["data"]),
         receipt=record.kinesis.sequence_number,
         name=f"kinesis:{stream}/{shard or 'unknown'}/{number}",
         group=shard,
@@ -55,13 +53,6 @@ def _delivery(record: KinesisStreamRecord) -> Delivery:
         sent_at_ms=sent_at_ms,
         source=f"kinesis:{stream}",
     )
-
-
-def _data(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return text.encode(errors="surrogatepass")  # the decoder will not understand it either
 
 
 handler = handler_of(_work)

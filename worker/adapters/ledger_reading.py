@@ -1,14 +1,15 @@
-"""What ledger adapters share when they read: sums by a field, and balances against entries."""
+"""What ledger adapters share: sums by a field, balances against entries, what a commit did."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+from worker.core.batch import Reconciled
 from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies
 from worker.core.ledger import Amounts, Entry, Leaf, Status
 from worker.core.spend import Spend, SpendSums
-from worker.ports import Difference, Verification
+from worker.ports import Committed, Difference, Verification
 
 
 def sum_by(field: str, balances: Iterable[tuple[Leaf, Amounts]]) -> dict[str, Amounts]:
@@ -25,6 +26,17 @@ def spend_in(balances: Iterable[tuple[Leaf, Amounts]], ranges: Sequence[ScopeDay
     for leaf, amounts in balances:
         sums.add(leaf, amounts)
     return sums.spends()
+
+
+def committed(reconciled: Reconciled, decoder: Bodies, known: frozenset[Leaf]) -> Committed:
+    """Return what a commit in one transaction did; `known` are the leaves of known calls."""
+    return Committed(
+        recorded=reconciled.recorded,
+        upgraded=reconciled.upgraded,
+        duplicates=reconciled.duplicates,
+        postings=[(decoder.leaf(leaf_id), added) for leaf_id, added in reconciled.leaves.items()],
+        known=known,
+    )
 
 
 async def pending_of(scan: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Sequence[Entry]]:

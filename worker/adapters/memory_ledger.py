@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from copy import copy
 from typing import Final
 
-from worker.adapters.ledger_reading import compare, pending_of, spend_in, sum_by
+from worker.adapters.ledger_reading import committed, compare, pending_of, spend_in, sum_by
 from worker.core.batch import Batch, reconcile
 from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
@@ -44,16 +44,7 @@ class MemoryLedger:
         known_bodies.update(reconciled.replacements)
         for leaf_id, amounts in reconciled.leaves.items():
             self._add(leaf_id, amounts)
-        return Committed(
-            recorded=reconciled.recorded,
-            upgraded=reconciled.upgraded,
-            duplicates=reconciled.duplicates,
-            postings=[
-                (self._decoder.leaf(leaf_id), amounts)
-                for leaf_id, amounts in reconciled.leaves.items()
-            ],
-            known=known_leaves,
-        )
+        return committed(reconciled, self._decoder, known_leaves)
 
     async def find(self, request_id: str) -> list[Entry]:
         """Return the entries with this request id; looks at every key."""

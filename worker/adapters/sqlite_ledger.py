@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import compare, pending_of, sum_by
+from worker.adapters.ledger_reading import committed, compare, pending_of, sum_by
 from worker.adapters.sqlite_file import SqliteFile
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
@@ -68,16 +68,7 @@ class SqliteLedger(SqliteFile):
         # Only now, and only what was written: a value that is thought to be there and is not
         # would leave entries that nobody can read.
         self._known_interned.update(interned)
-        return Committed(
-            recorded=reconciled.recorded,
-            upgraded=reconciled.upgraded,
-            duplicates=reconciled.duplicates,
-            postings=[
-                (self._decoder.leaf(leaf_id), amounts)
-                for leaf_id, amounts in reconciled.leaves.items()
-            ],
-            known=known_leaves,
-        )
+        return committed(reconciled, self._decoder, known_leaves)
 
     def _write(self, reconciled: Reconciled) -> Iterable[int]:
         """Write what there is to write; return the ids of the interned values it needs."""

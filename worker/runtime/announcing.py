@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -12,6 +11,7 @@ import structlog
 from worker.core.errors import ConfigurationError, TransientError
 from worker.ports import Notice
 from worker.runtime.health import Health
+from worker.runtime.pauses import growing_seconds
 from worker.telemetry import Meter
 
 ROUND_SECONDS: Final = 3.0
@@ -121,8 +121,7 @@ class Announcing:
     def _pause_seconds(self) -> float:
         if not self._failures:
             return ROUND_SECONDS
-        bound = min(BACKOFF_LAST_SECONDS, ROUND_SECONDS * 2 ** min(self._failures, 8))
-        return random.uniform(bound / 2, bound)  # noqa: S311 - jitter
+        return growing_seconds(ROUND_SECONDS, BACKOFF_LAST_SECONDS, self._failures)
 
     async def keep_looking(self) -> None:
         """Look at all budgets at once and from time to time, until cancelled."""

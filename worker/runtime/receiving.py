@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from worker.runtime.batching import BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.health import Health
 from worker.runtime.holding import Holdings
+from worker.runtime.pauses import growing_seconds
 from worker.telemetry import Meter
 
 BACKOFF_FIRST_SECONDS: Final = 0.2
@@ -29,9 +29,8 @@ _log = structlog.get_logger("worker.runtime.receiving")
 
 def backoff_seconds(attempt: int, error: Exception | None = None) -> float:
     """Return a random time to wait that grows with the attempts, at least what was advised."""
-    bound = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(attempt, 16))
     advised = error.retry_after_seconds if isinstance(error, TransientError) else None
-    return (advised or 0.0) + random.uniform(bound / 2, bound)  # noqa: S311 - jitter, not a secret
+    return (advised or 0.0) + growing_seconds(BACKOFF_FIRST_SECONDS, BACKOFF_LAST_SECONDS, attempt)
 
 
 def deferred(deliveries: Sequence[Delivery], reason: str) -> list[Processed]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
@@ -19,6 +18,7 @@ from worker.runtime.batching import Batch, BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.health import Health
 from worker.runtime.holding import Held, Holdings
+from worker.runtime.pauses import growing_seconds
 from worker.runtime.receiving import deferred
 from worker.telemetry import Meter, measure_commit
 
@@ -290,10 +290,10 @@ class Working:
 
     async def _pause(self) -> None:
         """Wait a while that grows for as long as nothing can be committed."""
-        bound = min(PAUSE_LAST_SECONDS, PAUSE_FIRST_SECONDS * 2 ** min(self._failures, 16))
+        seconds = growing_seconds(PAUSE_FIRST_SECONDS, PAUSE_LAST_SECONDS, self._failures)
         self._failures += 1
         if self._deadline is None:
-            await asyncio.sleep(random.uniform(bound / 2, bound))  # noqa: S311 - jitter
+            await asyncio.sleep(seconds)
 
 
 def _explain(error: Exception) -> str:
