@@ -39,7 +39,7 @@ CALLS: Final = int(os.environ.get("LEDGEROCK_DRILL_CALLS", "100000"))
 TIMES: Final = 3
 SHARE: Final = 0.2
 KILL_SECONDS: Final = (3.0, 7.0)
-FINISH_SECONDS: Final = 900
+FINISH_SECONDS: Final = 1_500
 MESSAGE_BYTES_MAX: Final = 150_000
 MESSAGE_LINES_MAX: Final = 250
 SHARDS: Final = 3
@@ -47,7 +47,7 @@ WORKERS: Final = 2
 THRESHOLDS: Final = (70, 90, 100)
 DAYS: Final = 2
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_800)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
