@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -29,6 +29,11 @@ def checked(detail_type: str, detail: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(detail)
     _validator(detail_type).validate(found)
     return found
+
+
+def checked_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the detail of an event as EventBridge delivers it, checked against its schema."""
+    return checked(event["detail-type"], json.dumps(event["detail"]).encode())
 
 
 def checked_all(events: Iterable[BusEvent | Notice]) -> list[dict[str, Any]]:

@@ -6,15 +6,20 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.dynamodb import ENVIRONMENT
+from tests.events import checked_event
+from tools.laptop import names
+from worker.core.events import BUDGET_THRESHOLD_CROSSED
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_AND_START_SECONDS = 420
@@ -102,6 +107,7 @@ def laptop() -> Iterator[Laptop]:
 def test_it_shows_spend_and_crossings_and_books_a_load_exactly(laptop: Laptop) -> None:
     spend_and_the_first_crossing_show_by_themselves(laptop)
     what_is_sent_is_booked_and_announced(laptop)
+    what_is_announced_keeps_to_its_schema(laptop)
     the_books_verify(laptop)
 
 
@@ -131,6 +137,32 @@ def what_is_sent_is_booked_and_announced(laptop: Laptop) -> None:
     assert crossings["announced"] == crossings["reached"] <= crossings["ids"]
     assert report["worker"]["deliveries"]["acknowledged"] > 0
     assert report["worker"]["records"].get("quarantined", 0) == 0
+
+
+def what_is_announced_keeps_to_its_schema(laptop: Laptop) -> None:
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=laptop.endpoint,
+        region_name=ENVIRONMENT["AWS_REGION"],
+        aws_access_key_id=ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+    )
+    collector = sqs.get_queue_url(QueueName=names.ANNOUNCED)["QueueUrl"].split("/", 3)[-1]
+    found: dict[str, str] = {}
+    deadline = time.monotonic() + STEP_SECONDS
+    # What others have just looked at is hidden for some seconds.
+    while time.monotonic() < deadline and BUDGET_THRESHOLD_CROSSED not in found.values():
+        answer = sqs.receive_message(
+            QueueUrl=f"{laptop.endpoint}/{collector}",
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,
+        )
+        for message in answer.get("Messages", ()):
+            event = json.loads(message["Body"])
+            checked_event(event)
+            found[message["MessageId"]] = event["detail-type"]
+    sqs.close()
+    assert BUDGET_THRESHOLD_CROSSED in found.values()
 
 
 def the_books_verify(laptop: Laptop) -> None:

@@ -30,6 +30,7 @@ from tests.dynamodb import (
     localstack_endpoint,
     new_prefix,
 )
+from tests.events import checked_event
 from worker.core.ledger import Amounts
 from worker.traffic.profile import TrafficProfile
 from worker.traffic.sums import Total, TrafficSums, usd
@@ -350,8 +351,8 @@ def _collect(place: Place, expected: set[tuple[str, int]]) -> dict[tuple[str, in
         for message in messages:
             event = json.loads(message["Body"])
             sqs.delete_message(QueueUrl=place.collector, ReceiptHandle=message["ReceiptHandle"])
+            detail = checked_event(event)
             if event["detail-type"] == "Budget Threshold Crossed":
-                detail = event["detail"]
                 key = detail["budget"]["name"], detail["threshold"]
                 found.setdefault(key, set()).add(detail["event_id"])
     return found

@@ -12,6 +12,7 @@ import pytest
 
 from tests.calls import asynchronous
 from tests.dynamodb import client, ledger_at, localstack_endpoint, new_prefix
+from tests.events import checked_event
 from tests.workers import WorkerProcess, aws, messages_left, new_queue, send, traffic
 from worker.adapters.dynamodb_budgets import DynamoBudgets
 from worker.adapters.dynamodb_outbox import DynamoOutbox
@@ -39,7 +40,7 @@ async def _state(prefix: str, budget: Budget | None = None) -> list[Any]:
 
 def _announced(directory: Path) -> set[str]:
     return {
-        str(json.loads(line)["detail"]["event_id"])
+        str(checked_event(json.loads(line))["event_id"])
         for file in directory.glob("events-*.jsonl")
         for line in file.read_text(encoding="utf-8").splitlines()
     }

@@ -16,6 +16,7 @@ from handlers.runtime import DeferredError, FailedError, Process
 from tests import dynamodb
 from tests.calls import PRO
 from tests.dynamodb import environment_of, ledger_at, local_endpoint, new_prefix
+from tests.events import checked_all, checked_event
 from tests.faults import error
 from tests.handlers.lambdas import (
     awslogs_event,
@@ -105,7 +106,16 @@ class Function:
             async with self._opened() as booking:
                 return await booking.state.outbox.about(subject)
 
-        return asyncio.run(about())
+        found = asyncio.run(about())
+        checked_all(found)
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the details of all events that were announced, each checked by its schema."""
+        if not self.announced.exists():
+            return []
+        lines = [json.loads(line) for line in self.announced.read_text().splitlines()]
+        return [checked_event(one) for one in lines]
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Booking]:
@@ -180,11 +190,11 @@ def test_a_crossing_is_announced_once_by_schedule_or_stream(function: Function) 
     assert (warning.state, warning.detail_type) == ("pending", "Budget Threshold Crossed")
     # What the announcer itself changes is no news, and what is new is announced at once.
     assert failures(announcer.handler(table_event("MODIFY", "REMOVE"), context())) == []
-    assert not function.announced.exists()
+    assert function.events() == []
     assert failures(announcer.handler(table_event("MODIFY", "INSERT"), context())) == []
-    assert function.announced.read_text().count("\n") == 1
+    assert [one["event_id"] for one in function.events()] == [warning.id]
     assert announcer.handler(scheduled_event(), context()) is None
-    assert function.announced.read_text().count("\n") == 1
+    assert len(function.events()) == 1
     [warning] = function.notices("budget/all")
     assert warning.state == "announced"
 
@@ -197,7 +207,8 @@ def test_the_schedule_finds_what_no_call_will(function: Function) -> None:
     assert announcer.handler(scheduled_event(), context()) is None
     notices = function.notices("budget/late")
     assert {one.state for one in notices} == {"announced"}
-    assert function.announced.read_text().count("\n") == len(notices) > 0
+    assert sorted(one["event_id"] for one in function.events()) == sorted(it.id for it in notices)
+    assert notices
 
 
 def _now_ms() -> int:

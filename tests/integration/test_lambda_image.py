@@ -22,6 +22,7 @@ import pytest
 from handlers.opening import open_function
 from tests.calls import PRO, asynchronous
 from tests.dynamodb import ENVIRONMENT, ROOT, ledger_at, localstack_endpoint, new_prefix
+from tests.events import checked_event
 from tests.handlers.lambdas import (
     awslogs_event,
     failures,
@@ -204,6 +205,7 @@ class Deployment:
                     return found
                 for message in answer["Messages"]:
                     found.append(json.loads(message["Body"]))
+                    checked_event(found[-1])
                     handle = message["ReceiptHandle"]
                     await sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=handle)
 
