@@ -12,6 +12,7 @@ from worker.core.budget import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, 
 from worker.core.budget_standing import Standing
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.events import budget_initialized, budget_subject
+from worker.pipeline.notices import notice_of
 from worker.ports import Notice
 
 ATTEMPTS: Final = 20
@@ -160,14 +161,7 @@ def _same(before: Budget, after: Budget) -> bool:
 
 def _initialized(budget: Budget) -> Notice:
     event = budget_initialized(budget)
-    return Notice(
-        id=event.id,
-        detail_type=event.detail_type,
-        subject=event.subject,
-        detail=msgspec.Raw(event.detail),
-        state="pending",
-        recorded_at_ms=event.occurred_at_ms,
-    )
+    return notice_of(event, event.occurred_at_ms)
 
 
 def _busy(name: str) -> TransientError:
