@@ -187,11 +187,10 @@ async def _measure(bench: Bench, rounds: int, size: Size, poster: Poster) -> dic
     numbers = iter(bench.names)
     taken: dict[str, list[Taken]] = {name: [] for name in paces}
     for current in range(rounds):
-        commits = await _commits(size.commits, poster)
         for name, pace in paces.items():
             chosen = [next(numbers) for _ in range(pace.probes)]
             one = await _round(bench, chosen, pace)
-            one.commit = commits
+            one.commit = await _commits(size.commits, poster)
             taken[name].append(one)
             say(f"latency, round {current + 1} of {rounds}, {name}: ratio {one.ratio():.2f}")
     what = "p99 from a call in SQS to its crossing on EventBridge / of the queue and a commit"
