@@ -37,6 +37,8 @@ class FaultProxy:
 
     def __init__(self, dynamodb: str, others: str, share: float, seed: int) -> None:
         self._dynamodb, self._others, self.share = dynamodb, others, share
+        self.down = ""
+        """Beginning of the targets (`AWSEvents`) of a service that is down; empty for none."""
         self._dice = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self._session: aiohttp.ClientSession | None = None
@@ -88,6 +90,8 @@ class FaultProxy:
         return _cut_off(request) if fault == "cut off after" else answer
 
     def _fault(self, target: str) -> str | None:
+        if self.down and target.startswith(self.down):
+            return self._dice.choice(["cut off before", "busy"])
         if self._dice.random() >= self.share:
             return None
         kinds = ["cut off before", "cut off after", "busy"]

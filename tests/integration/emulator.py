@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pytest
+from aiohttp import web
 
-from tests.dynamodb import ENVIRONMENT, ledger_at, localstack_endpoint, new_prefix
+from tests.dynamodb import ENVIRONMENT, client, ledger_at, localstack_endpoint, new_prefix
 from tests.events import checked
+from tests.fault_proxy import FaultProxy
 from tests.sources import emulated, make_queue
 from worker.adapters.clock import SystemClock
+from worker.adapters.dynamodb_budgets import DynamoBudgets
 from worker.adapters.dynamodb_ledger import DynamoLedger
+from worker.adapters.dynamodb_requests import Dynamo
+from worker.adapters.dynamodb_state import StateTable
 from worker.adapters.sqs_source import SqsSource
 from worker.bootstrap import Booking, open_worker
 from worker.core.budget import Budget
@@ -67,6 +72,7 @@ class Place:
     """Clients of LocalStack, the names of what a test made there, and the ledger's tables."""
 
     def __init__(self, clients: dict[str, Any], dynamodb: str, folder: Path) -> None:
+        self._clients = clients
         self.sqs, self.kinesis, self.s3, self.sns, self.events = (
             clients[name] for name in SERVICES
         )
@@ -75,6 +81,10 @@ class Place:
         self.bus = self.collector = ""
         self.streams: list[str] = []
         self._collected: list[dict[str, Any]] = []
+
+    def another(self) -> "Place":
+        """Return a place with books of its own."""
+        return Place(self._clients, self.dynamodb, self.folder)
 
     def ledger(self) -> Any:
         return ledger_at(self.dynamodb, self.prefix)
@@ -187,6 +197,12 @@ class Place:
 
     # --- Books --------------------------------------------------------------------------------
 
+    async def set_budget(self, budget: Budget) -> None:
+        """Set a budget; before workers run, which read budgets only from time to time."""
+        async with client(self.dynamodb) as opened:
+            table = StateTable(self.prefix, dynamo=Dynamo(opened), create_tables=True)
+            assert await DynamoBudgets(table).put(budget)
+
     async def calls(self) -> int:
         """Return how many calls are booked by now."""
         async with self.ledger() as ledger:
@@ -230,6 +246,19 @@ async def place_at(dynamodb: str, folder: Path) -> AsyncIterator[Place]:
                 await place.kinesis.delete_stream(StreamName=stream)
 
 
+@asynccontextmanager
+async def serving(proxy: FaultProxy) -> AsyncIterator[str]:
+    """Run a proxy in this process; return its address."""
+    # Not longer: long polls whose workers are gone are still forwarded.
+    runner = web.AppRunner(proxy.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 # --- Workers of this process ---------------------------------------------------------------------
 
 
@@ -267,9 +296,6 @@ class Running:
     booking: Booking
     sources: Sequence[Source]
     books: Noting
-
-    async def set_budget(self, budget: Budget) -> None:
-        assert await self.booking.state.budgets.put(budget)
 
     async def quarantined(self) -> list[bytes]:
         """Return the bodies of what was put aside."""

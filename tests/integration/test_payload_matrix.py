@@ -395,17 +395,13 @@ async def test_every_kind_of_payload_from_every_source_is_booked_exactly(
             await place.make_bus()
             queues, stream = await fill(place, plan)
             total = plan.total
+            limit = total.cost_pico_usd * 100 // 95
+            everything = Scope("everything")
+            await place.set_budget(
+                Budget("all", everything, limit, period="366-day", anchor_day=20_700)
+            )
             settings = settings_of(place, queues=tuple(queues), streams=(stream,))
             async with running(settings, clock=clock) as one:
-                await one.set_budget(
-                    Budget(
-                        name="all",
-                        scope=Scope("everything"),
-                        limit_pico_usd=total.cost_pico_usd * 100 // 95,
-                        period="366-day",
-                        anchor_day=20_700,
-                    )
-                )
                 await until_right(place, plan)
                 await until_empty(place, queues)
                 await place.until_announced({("all", 70), ("all", 90)})
