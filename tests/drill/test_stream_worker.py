@@ -41,7 +41,7 @@ TIMES: Final = 3
 SHARE: Final = 0.2
 KILL_SECONDS: Final = (3.0, 7.0)
 KILLED_SHARE: Final = 0.97
-"""From here on nobody is killed: the last messages would meet a worker that dies again and again."""
+"""From here on nobody is killed: the last messages might meet none but workers that die."""
 FINISH_SECONDS: Final = 1_500
 MESSAGE_BYTES_MAX: Final = 150_000
 MESSAGE_LINES_MAX: Final = 250
