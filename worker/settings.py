@@ -57,7 +57,8 @@ class WorkerSettings:
             of JSON lines, or empty: they are written down, and announced by somebody else.
         batch_deliveries_max: Deliveries that are booked together at most.
         batch_bytes_max: Their bodies' bytes together at most.
-        linger_ms: How long a delivery waits at most for others to be booked with.
+        linger_ms: How long a delivery waits at most for others to be booked with, for each batch
+            that is being worked on; while nothing is, it is booked at once.
         receivers: Receivers that poll each queue at the same time.
         batches_in_flight: Batches that are worked on at the same time.
         visibility_seconds: For how long a queue hides what was received; prolonged while it is

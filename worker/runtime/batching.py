@@ -25,7 +25,8 @@ class Batcher:
     Args:
         deliveries_max: Deliveries of one batch at most.
         bytes_max: Their bodies' bytes together at most; a larger delivery is a batch of its own.
-        linger_seconds: How long a delivery waits at most for others.
+        linger_seconds: How long a delivery waits at most for others, for each batch that is
+            being worked on: not at all while nothing is, and the longer the more there is to do.
     """
 
     def __init__(self, *, deliveries_max: int, bytes_max: int, linger_seconds: float) -> None:
@@ -52,21 +53,25 @@ class Batcher:
         else:
             held.append(waiting)
 
-    def due_at(self) -> float | None:
-        """Return when a batch is due at the latest; None if nothing waits for one."""
+    def due_at(self, in_flight: int) -> float | None:
+        """Return when a batch is due at the latest; None if nothing waits for one.
+
+        Args:
+            in_flight: Batches that are being worked on.
+        """
         if not self._ready:
             return None
         arrived_at = self._ready[0].arrived_at
         if len(self._ready) >= self._deliveries_max or self._ready_bytes >= self._bytes_max:
             return arrived_at
-        return arrived_at + self._linger_seconds
+        return arrived_at + self._linger_seconds * in_flight
 
-    def take(self, now: float, *, at_once: bool = False) -> list[Delivery]:
+    def take(self, now: float, in_flight: int, *, at_once: bool = False) -> list[Delivery]:
         """Return a batch that is due, or with `at_once` whatever can be worked on; else nothing.
 
         Its groups are held back until `done`.
         """
-        due_at = self.due_at()
+        due_at = self.due_at(in_flight)
         if due_at is None or not (at_once or due_at <= now):
             return []
         batch: list[Delivery] = []
@@ -154,6 +159,7 @@ class BatchQueue:
             )
             for name in self._sources
         }
+        self._in_flight = 0
         self._changed = asyncio.Event()
         self._is_finishing = False
         self._is_cut_off = False
@@ -166,7 +172,8 @@ class BatchQueue:
         self._changed.set()
 
     def done(self, batch: Batch) -> None:
-        """Let the groups of a batch go on."""
+        """Say that a batch was worked off; its groups go on."""
+        self._in_flight -= 1
         self._batchers[batch.source.name].done(batch.deliveries)
         self._changed.set()
 
@@ -197,10 +204,12 @@ class BatchQueue:
             now = loop.time()
             batch = self._due(now)
             if batch is not None:
+                self._in_flight += 1
                 return batch
             if self._is_finishing and not any(map(len, self._batchers.values())):
                 return None
-            due = [at for one in self._batchers.values() if (at := one.due_at()) is not None]
+            ends = (one.due_at(self._in_flight) for one in self._batchers.values())
+            due = [at for at in ends if at is not None]
             # Rounded up: a timer that fires a moment early would only find nothing due.
             timeout = max(0.0, min(due) - now) + 0.001 if due else None
             try:
@@ -212,11 +221,15 @@ class BatchQueue:
 
     def _due(self, now: float) -> Batch | None:
         """Return the batch that has been due for longest, of whichever source."""
+        in_flight = self._in_flight
         due = sorted(
-            (at, name) for name, one in self._batchers.items() if (at := one.due_at()) is not None
+            (at, name)
+            for name, one in self._batchers.items()
+            if (at := one.due_at(in_flight)) is not None
         )
         for _, name in due:
-            deliveries = self._batchers[name].take(now, at_once=self._is_finishing)
+            at_once = self._is_finishing
+            deliveries = self._batchers[name].take(now, in_flight, at_once=at_once)
             if deliveries:
                 return Batch(self._sources[name], deliveries)
         return None

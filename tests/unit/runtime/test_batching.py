@@ -28,23 +28,31 @@ def numbers(batch: list[Delivery]) -> list[int]:
 
 def test_a_batch_is_due_when_the_first_has_waited() -> None:
     made = batcher()
-    assert made.due_at() is None
+    assert made.due_at(1) is None
     made.add(delivery(1), 10.0)
     made.add(delivery(2), 10.9)
-    assert made.due_at() == 11.0
-    assert made.take(10.99) == []
-    assert numbers(made.take(11.0)) == [1, 2]
-    assert made.take(99.0) == []
+    assert made.due_at(1) == 11.0
+    assert made.take(10.99, 1) == []
+    assert numbers(made.take(11.0, 1)) == [1, 2]
+    assert made.take(99.0, 1) == []
+
+
+def test_a_delivery_waits_the_longer_the_more_is_being_worked_on() -> None:
+    made = batcher()
+    made.add(delivery(1), 10.0)
+    assert [made.due_at(in_flight) for in_flight in range(4)] == [10.0, 11.0, 12.0, 13.0]
+    assert made.take(11.9, 2) == []
+    assert numbers(made.take(10.0, 0)) == [1]
 
 
 def test_a_batch_is_due_at_once_when_it_is_full_by_count_or_by_bytes() -> None:
     made = batcher()
     for number in range(4):
         made.add(delivery(number), 10.0)
-    assert numbers(made.take(10.0)) == [0, 1, 2]
-    assert made.take(10.0) == []
+    assert numbers(made.take(10.0, 1)) == [0, 1, 2]
+    assert made.take(10.0, 1) == []
     made.add(delivery(4, 99), 10.0)
-    assert numbers(made.take(10.0)) == [3, 4]
+    assert numbers(made.take(10.0, 1)) == [3, 4]
 
 
 def test_a_delivery_larger_than_the_bound_is_a_batch_of_its_own() -> None:
@@ -52,7 +60,7 @@ def test_a_delivery_larger_than_the_bound_is_a_batch_of_its_own() -> None:
     made.add(delivery(1), 10.0)
     made.add(delivery(2, 101), 10.0)
     made.add(delivery(3), 10.0)
-    assert [numbers(made.take(10.0, at_once=True)) for _ in range(4)] == [[1], [2], [3], []]
+    assert [numbers(made.take(10.0, 1, at_once=True)) for _ in range(4)] == [[1], [2], [3], []]
 
 
 def test_groups_are_held_back_in_order_and_go_on_afterwards() -> None:
@@ -60,14 +68,14 @@ def test_groups_are_held_back_in_order_and_go_on_afterwards() -> None:
     for number in range(4):
         made.add(delivery(number, group="a"), 10.0)
     made.add(delivery(9, group="b"), 10.0)
-    first = made.take(10.0)
+    first = made.take(10.0, 1)
     assert numbers(first) == [0, 1]
     made.add(delivery(4, group="a"), 10.0)
-    assert numbers(made.take(99.0)) == [9]
-    assert made.take(99.0) == []
+    assert numbers(made.take(99.0, 1)) == [9]
+    assert made.take(99.0, 1) == []
     assert len(made) == 3
     made.done(first)
-    second = made.take(99.0)
+    second = made.take(99.0, 1)
     assert numbers(second) == [2, 3]
     assert numbers(made.give_back("a")) == [4]
     made.done(second)
@@ -94,7 +102,7 @@ def test_every_delivery_is_handed_out_once_and_groups_keep_their_order(
         if waiting:
             made.add(waiting.pop(0), float(at))
         if takes:
-            batch = made.take(float(at), at_once=True)
+            batch = made.take(float(at), 1, at_once=True)
             assert len(batch) <= 4
             assert len(batch) <= 1 or sum(len(one.body) for one in batch) <= 100
             busy = {one.group for other in under_way for one in other} - {""}
@@ -107,7 +115,7 @@ def test_every_delivery_is_handed_out_once_and_groups_keep_their_order(
     while under_way or len(made):
         if under_way:
             made.done(under_way.pop(0))
-        if batch := made.take(1e9):
+        if batch := made.take(1e9, 1):
             under_way.append(batch)
             handed += batch
     assert sorted(numbers(handed)) == list(range(len(sent)))
@@ -139,18 +147,38 @@ async def test_batches_hold_one_source_and_the_longest_due_comes_first() -> None
 
 
 @asynchronous
+async def test_what_comes_while_nothing_is_worked_on_does_not_linger() -> None:
+    made, (a,) = queue("a", linger=1e6)
+    loop = asyncio.get_running_loop()
+    made.add(a, [delivery(1)], loop.time())
+    first = await made.take()
+    assert first is not None
+    made.add(a, [delivery(2)], loop.time())
+    waiting = asyncio.ensure_future(made.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    made.done(first)
+    second = await waiting
+    assert second is not None
+    assert [numbers(list(one.deliveries)) for one in (first, second)] == [[1], [2]]
+
+
+@asynchronous
 async def test_finishing_hands_out_the_rest_without_lingering_then_nothing() -> None:
     made, (a,) = queue("a", linger=1e6)
     loop = asyncio.get_running_loop()
     made.add(a, [delivery(1, group="g")], loop.time())
+    first = await made.take()
+    assert first is not None
+    assert numbers(list(first.deliveries)) == [1]
+    made.add(a, [delivery(2), delivery(3, group="g")], loop.time())
     waiting = asyncio.ensure_future(made.take())
     await asyncio.sleep(0)
     assert not waiting.done()
-    made.add(a, [delivery(2, group="g"), delivery(3, group="g")], loop.time())
-    first = await waiting
-    assert first is not None
-    assert numbers(list(first.deliveries)) == [1, 2]
     made.finish()
+    second = await waiting
+    assert second is not None
+    assert numbers(list(second.deliveries)) == [2]
     last = asyncio.ensure_future(made.take())
     await asyncio.sleep(0)
     assert not last.done()  # its group is still being worked on
@@ -159,6 +187,7 @@ async def test_finishing_hands_out_the_rest_without_lingering_then_nothing() -> 
     assert batch is not None
     assert numbers(list(batch.deliveries)) == [3]
     made.done(batch)
+    made.done(second)
     assert await made.take() is None
 
 
