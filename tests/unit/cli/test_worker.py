@@ -1,4 +1,8 @@
+import logging
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from tests.unit.cli.conftest import Run
 from worker.settings import WORKER_ENVIRONMENT
@@ -8,6 +12,17 @@ from worker.settings import WORKER_ENVIRONMENT
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*WORKER_ENVIRONMENT.values(), "LEDGEROCK_LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """The command sets up the logs of its process, which here is that of the tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_without_anything_to_work_on_it_says_what_to_set(run: Run) -> None:
