@@ -94,12 +94,9 @@ async def test_nothing_to_do_is_done() -> None:
     assert await pipeline().process([]) == []
 
 
-@pytest.mark.parametrize("parts", [{"ledger": Faulty()}, {"quarantine": FaultyQuarantine(Still())}])
 @asynchronous
-async def test_a_passing_fault_defers_everything_and_the_next_try_books_it(
-    parts: dict[str, Any],
-) -> None:
-    made, deliveries = pipeline(**parts), [Delivery(line(log(1)), "a"), Delivery(b"{", "b")]
+async def test_a_passing_fault_defers_everything_and_the_next_try_books_it() -> None:
+    made, deliveries = pipeline(ledger=Faulty()), [Delivery(line(log(1)), "a"), Delivery(b"{", "b")]
     deferred = await made.process(deliveries)
     assert {one.result for one in deferred} == {DeliveryResult.DEFERRED}
     assert all(one.reason for one in deferred)

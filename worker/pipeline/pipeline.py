@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,14 @@ from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.pipeline.usage import UsageWatch
 from worker.ports import Committed, Delivery, Ledger, Processed, Quarantine
+
+GROUP_CALLS: Final = 5_000
+GROUP_OTHERS: Final = 1_000
+"""Calls, and records put aside, after which a batch's deliveries so far are booked."""
+
+OBJECTS_AT_ONCE: Final = 4
+THREAD_BYTES: Final = 65_536
+"""Bodies from this size on are decoded in a thread."""
 
 OUT_OF_TIME = "out of time; what was booked stays booked"
 
@@ -63,14 +72,41 @@ class Figures(msgspec.Struct, gc=False):
     commit_seconds: float = 0.0
 
 
-class Step(msgspec.Struct, gc=False):
+class _Decoded(msgspec.Struct, frozen=True):
+    """A delivery and what it holds."""
+
+    delivery: Delivery
+    outcomes: list[Outcome]
+
+    @property
+    def names_objects(self) -> bool:
+        """Whether any of its records is a notification."""
+        return any(isinstance(outcome, ObjectReference) for outcome in self.outcomes)
+
+    def holds_malformed(self, unpostable: frozenset[str]) -> bool:
+        """Whether any of its records has to be put aside."""
+        return any(_is_malformed(outcome, unpostable) for outcome in self.outcomes)
+
+
+class Step(msgspec.Struct):
     """What came of one commit: the deliveries that ended with it, and its figures.
 
     A delivery that names objects ends with the last of its commits.
+
+    Attributes:
+        processed: How deliveries ended.
+        figures: What the commit did.
+        error: Why it failed, if it did: all its deliveries are deferred.
     """
 
     processed: list[Processed]
     figures: Figures
+    error: Exception | None = None
+
+    def waits_for(self, decoded: _Decoded) -> bool:
+        """Whether a delivery of this commit has not ended with it."""
+        receipt = decoded.delivery.receipt
+        return decoded.names_objects and all(one.receipt != receipt for one in self.processed)
 
 
 class Pipeline:
@@ -108,6 +144,8 @@ class Pipeline:
         self.usage = usage
         self.profiles = profiles
         self.objects = objects
+        self._thread_decoder: Decoder | None = None
+        self._decoding = asyncio.Lock()
         self.fault = ""
         """Why the last commit failed; empty once one succeeded."""
 
@@ -131,41 +169,104 @@ class Pipeline:
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
         the event loop, seconds) is deferred; its objects keep what was booked of them.
         """
+        naming: list[_Decoded] = []
+        group: list[_Decoded] = []
         digester = Digester(self.poster)
-        plain: list[tuple[str, list[Outcome]]] = []
-        naming: list[tuple[Delivery, list[Outcome]]] = []
-        for delivery in deliveries:
-            outcomes = self._decode(delivery)
+        for number, delivery in enumerate(deliveries, 1):
+            outcomes = await self._decode(delivery)
             digester.add(outcomes)
-            if self.objects is not None and any(
-                isinstance(outcome, ObjectReference) for outcome in outcomes
-            ):
-                naming.append((delivery, outcomes))
-            else:
-                plain.append((delivery.receipt, outcomes))
-        digest = digester.digest()
-        try:
-            async with asyncio.timeout_at(deadline):
-                figures = await self._book(digest)
-        except (TransientError, TimeoutError) as error:
-            everything = [*plain, *((one.receipt, outcomes) for one, outcomes in naming)]
-            yield Step([_deferred(*ended, error) for ended in everything], Figures())
-            return
-        ended = [_processed(receipt, outcomes, digest.unpostable) for receipt, outcomes in plain]
-        yield Step(ended, figures)
-        for delivery, outcomes in naming:
-            async for step in self._objects(delivery, outcomes, digest.unpostable, deadline):
+            group.append(_Decoded(delivery, outcomes))
+            if number < len(deliveries) and not digester.is_full(GROUP_CALLS, GROUP_OTHERS):
+                continue
+            step = await self._group(group, digester.digest(), deadline)
+            naming += [one for one in group if step.waits_for(one)]
+            yield step
+            if step.error is not None:
+                rest = [_deferred(one.receipt, [], step.error) for one in deliveries[number:]]
+                yield Step(rest, Figures())
+                break
+            group, digester = [], Digester(self.poster)
+        async with aclosing(self._all_objects(naming, deadline)) as steps:
+            async for step in steps:
                 yield step
 
+    async def _group(
+        self, group: Sequence[_Decoded], digest: Digest, deadline: float | None
+    ) -> Step:
+        """Book deliveries that were decoded together.
+
+        Those that name objects have not ended yet, unless they are deferred.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                unkept = await self._put_aside(digest)
+                figures = await self._book(digest)
+        except (TransientError, TimeoutError) as error:
+            ended = [_deferred(one.delivery.receipt, one.outcomes, error) for one in group]
+            return Step(ended, Figures(), error)
+        ended = []
+        for one in group:
+            receipt, outcomes = one.delivery.receipt, one.outcomes
+            if unkept is not None and one.holds_malformed(digest.unpostable):
+                ended.append(_deferred(receipt, outcomes, unkept))
+            elif not (self.objects is not None and one.names_objects):
+                ended.append(_processed(receipt, outcomes, digest.unpostable))
+        if unkept is not None:
+            self.fault = str(unkept)
+            figures.quarantined = 0
+        return Step(ended, figures)
+
+    async def _put_aside(self, digest: Digest) -> TransientError | None:
+        """Keep what is malformed; return why that is not possible now.
+
+        Calls beside it are booked all the same: only deliveries that hold poison come again.
+        """
+        if digest.malformed:
+            try:
+                await self.quarantine.put(digest.malformed)
+            except TransientError as error:
+                return error
+        return None
+
+    async def _all_objects(
+        self, naming: Sequence[_Decoded], deadline: float | None
+    ) -> AsyncGenerator[Step, None]:
+        """Book the objects of several deliveries, a few at a time: a huge one holds up no other."""
+        slots = asyncio.Semaphore(OBJECTS_AT_ONCE)
+        steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue()
+
+        async def read(one: _Decoded) -> None:
+            try:
+                async with slots, aclosing(self._objects(one, deadline)) as found:
+                    async for step in found:
+                        steps.put_nowait(step)
+            except Exception as error:  # noqa: BLE001 - raised again by whoever takes the steps
+                steps.put_nowait(error)
+            else:
+                steps.put_nowait(None)
+
+        reading = [asyncio.create_task(read(one)) for one in naming]
+        try:
+            left = len(reading)
+            while left:
+                step = await steps.get()
+                if isinstance(step, Exception):
+                    raise step
+                if step is None:
+                    left -= 1
+                else:
+                    yield step
+        finally:
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+
     async def _objects(
-        self,
-        delivery: Delivery,
-        outcomes: list[Outcome],
-        unpostable: frozenset[str],
-        deadline: float | None,
+        self, naming: _Decoded, deadline: float | None
     ) -> AsyncGenerator[Step, None]:
         """Book the objects that a delivery names; the last step ends the delivery."""
         assert self.objects is not None  # noqa: S101 - nothing names objects otherwise
+        delivery, outcomes = naming.delivery, naming.outcomes
         references = [one for one in outcomes if isinstance(one, ObjectReference)]
         try:
             for reference in references:
@@ -175,34 +276,39 @@ class Pipeline:
                         # Never around the yield: whoever takes the step must not be timed out.
                         async with asyncio.timeout_at(deadline):
                             digest = await anext(digests, None)
-                            figures = None if digest is None else await self._book(digest)
+                            figures = None if digest is None else await self._book_all(digest)
                         if figures is None:
                             break
                         yield Step([], figures)
         except (TransientError, TimeoutError) as error:
             yield Step([_deferred(delivery.receipt, outcomes, error)], Figures())
             return
-        yield Step([_processed(delivery.receipt, outcomes, unpostable)], Figures())
+        yield Step([_processed(delivery.receipt, outcomes, frozenset())], Figures())
 
-    def _decode(self, delivery: Delivery) -> list[Outcome]:
-        name = delivery.name or delivery.receipt
-        try:
-            outcomes = list(self.decoder.decode(delivery.body, source=name))
-        except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
-            outcomes = [undecodable(error, delivery.body, Position(name))]
-        for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, Malformed) and outcome.truncated:
-                # A queue keeps no copy: the delivery is put aside whole, once, for the redrive.
-                outcomes[index] = msgspec.structs.replace(
-                    outcome, body=delivery.body, truncated=False
-                )
-                break
-        return outcomes
+    async def _decode(self, delivery: Delivery) -> list[Outcome]:
+        if len(delivery.body) < THREAD_BYTES:
+            return _decode(self.decoder, delivery)
+        # A megabyte of logs takes long enough to hold up heartbeats. A decoder serves one thread
+        # at a time, also when whoever waits for it is cancelled.
+        async with self._decoding:
+            decoder = self._thread_decoder = self._thread_decoder or Decoder(self.decoder.limits)
+            thread = asyncio.ensure_future(asyncio.to_thread(_decode, decoder, delivery))
+            try:
+                return await asyncio.shield(thread)
+            except asyncio.CancelledError:
+                await asyncio.wait([thread])
+                raise
+
+    async def _book_all(self, digest: Digest) -> Figures:
+        unkept = await self._put_aside(digest)
+        if unkept is not None:
+            raise unkept
+        return await self._book(digest)
 
     async def _book(self, digest: Digest) -> Figures:
         started = time.monotonic()
         try:
-            committed = await self.book(digest)
+            committed = await self._commit(digest)
         except TransientError as error:
             self.fault = str(error)
             raise
@@ -231,14 +337,17 @@ class Pipeline:
         Raises:
             TransientError: A passing fault; booking the same records again is safe.
         """
+        # The commit comes last, so that an attempt that fails has told of no bookings.
+        if digest.malformed:
+            await self.quarantine.put(digest.malformed)
+        return await self._commit(digest)
+
+    async def _commit(self, digest: Digest) -> Committed:
         if self.profiles is not None and digest.profiles:
             poster = self.poster
             learned = await self.profiles.learn(digest.profiles, poster)
             if learned is not poster:
                 self.poster = learned
-        # The commit comes last, so that an attempt that fails has told of no bookings.
-        if digest.malformed:
-            await self.quarantine.put(digest.malformed)
         touched = self.budgets is not None or (
             self.profiles is not None and not self.profiles.at_end
         )
@@ -267,14 +376,30 @@ def _deferred(receipt: str, outcomes: list[Outcome], error: Exception) -> Proces
 
 
 def _processed(receipt: str, outcomes: list[Outcome], unpostable: frozenset[str]) -> Processed:
-    quarantined = sum(
-        isinstance(outcome, Malformed)
-        or (isinstance(outcome, Observation) and outcome.key in unpostable)
-        for outcome in outcomes
-    )
+    quarantined = sum(_is_malformed(outcome, unpostable) for outcome in outcomes)
     ignored = sum(
         isinstance(outcome, Ignored | ObjectReference | ProfileSeen) for outcome in outcomes
     )
     nothing_else = quarantined == len(outcomes) > 0
     result = DeliveryResult.QUARANTINED if nothing_else else DeliveryResult.ACKNOWLEDGED
     return Processed(receipt, result, len(outcomes), ignored, quarantined)
+
+
+def _is_malformed(outcome: Outcome, unpostable: frozenset[str]) -> bool:
+    return isinstance(outcome, Malformed) or (
+        isinstance(outcome, Observation) and outcome.key in unpostable
+    )
+
+
+def _decode(decoder: Decoder, delivery: Delivery) -> list[Outcome]:
+    name = delivery.name or delivery.receipt
+    try:
+        outcomes = list(decoder.decode(delivery.body, source=name))
+    except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
+        outcomes = [undecodable(error, delivery.body, Position(name))]
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Malformed) and outcome.truncated:
+            # A queue keeps no copy: the delivery is put aside whole, once, for the redrive.
+            outcomes[index] = msgspec.structs.replace(outcome, body=delivery.body, truncated=False)
+            break
+    return outcomes
