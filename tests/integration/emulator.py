@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import pytest
 from aiohttp import web
 
-from tests.dynamodb import ENVIRONMENT, client, ledger_at, localstack_endpoint, new_prefix
+from tests.dynamodb import ENVIRONMENT, client, localstack_endpoint, new_prefix
 from tests.events import checked
 from tests.fault_proxy import FaultProxy
 from tests.sources import emulated, make_queue
@@ -71,23 +71,21 @@ class TickingClock:
 class Place:
     """Clients of LocalStack, the names of what a test made there, and the ledger's tables."""
 
-    def __init__(self, clients: dict[str, Any], dynamodb: str, folder: Path) -> None:
+    def __init__(self, clients: dict[str, Any], dynamo: Dynamo, folder: Path) -> None:
         self._clients = clients
         self.sqs, self.kinesis, self.s3, self.sns, self.events = (
             clients[name] for name in SERVICES
         )
-        self.dynamodb, self.folder = dynamodb, folder
+        self._dynamo, self.folder = dynamo, folder
         self.prefix = new_prefix()
+        self.ledger = DynamoLedger(self.prefix, dynamo=dynamo, create_tables=True)
         self.bus = self.collector = ""
         self.streams: list[str] = []
         self._collected: list[dict[str, Any]] = []
 
     def another(self) -> "Place":
         """Return a place with books of its own."""
-        return Place(self._clients, self.dynamodb, self.folder)
-
-    def ledger(self) -> Any:
-        return ledger_at(self.dynamodb, self.prefix)
+        return Place(self._clients, self._dynamo, self.folder)
 
     # --- Queues and streams -------------------------------------------------------------------
 
@@ -199,14 +197,12 @@ class Place:
 
     async def set_budget(self, budget: Budget) -> None:
         """Set a budget; before workers run, which read budgets only from time to time."""
-        async with client(self.dynamodb) as opened:
-            table = StateTable(self.prefix, dynamo=Dynamo(opened), create_tables=True)
-            assert await DynamoBudgets(table).put(budget)
+        table = StateTable(self.prefix, dynamo=self._dynamo, create_tables=True)
+        assert await DynamoBudgets(table).put(budget)
 
     async def calls(self) -> int:
         """Return how many calls are booked by now."""
-        async with self.ledger() as ledger:
-            return (await total_of(ledger)).calls
+        return (await total_of(self.ledger)).calls
 
     async def until_booked(self, calls: int, *queues: str) -> None:
         """Wait until so many calls are booked, and nothing is left in some queues."""
@@ -218,12 +214,11 @@ class Place:
 
     async def verified(self) -> Amounts:
         """Return what the books add up to, after `verify` found them sound."""
-        async with self.ledger() as ledger:
-            verification = await ledger.verify()
-            assert (verification.differences, verification.unsettled) == ((), ())
-            total = await total_of(ledger)
-            assert verification.entries == total.calls
-            return total
+        verification = await self.ledger.verify()
+        assert (verification.differences, verification.unsettled) == ((), ())
+        total = await total_of(self.ledger)
+        assert verification.entries == total.calls
+        return total
 
 
 async def total_of(ledger: DynamoLedger) -> Amounts:
@@ -238,7 +233,7 @@ async def place_at(dynamodb: str, folder: Path) -> AsyncIterator[Place]:
     """Open a place whose ledger is in some DynamoDB; streams are deleted in the end."""
     async with AsyncExitStack() as stack:
         clients = {name: await stack.enter_async_context(emulated(name)) for name in SERVICES}
-        place = Place(clients, dynamodb, folder)
+        place = Place(clients, Dynamo(await stack.enter_async_context(client(dynamodb))), folder)
         try:
             yield place
         finally:

@@ -75,12 +75,11 @@ def settings_for(place: Place, given: Load, **worker: object) -> Settings:
 async def check(place: Place, sums: TrafficSums) -> None:
     """Compare the books with the generator's own sums, to the last pico-dollar."""
     assert figures(await place.verified()) == figures(sums.total)
-    async with place.ledger() as ledger:
-        for field, wanted in (("principal", sums.by_principal), ("model", sums.by_model)):
-            found = await ledger.totals(field)
-            assert {key: figures(one) for key, one in found.items()} == {
-                key: figures(one) for key, one in wanted.items()
-            }
+    for field, wanted in (("principal", sums.by_principal), ("model", sums.by_model)):
+        found = await place.ledger.totals(field)
+        assert {key: figures(one) for key, one in found.items()} == {
+            key: figures(one) for key, one in wanted.items()
+        }
 
 
 def figures(total: Amounts | Total) -> tuple[int, ...]:

@@ -367,8 +367,7 @@ async def until_right(place: Place, plan: Plan) -> None:
     wrong = ["nothing was looked at"]
 
     async def is_right() -> bool:
-        async with place.ledger() as ledger:
-            wrong[:] = differences(plan.expected, booked(await ledger.totals("principal")))
+        wrong[:] = differences(plan.expected, booked(await place.ledger.totals("principal")))
         return not wrong
 
     try:
