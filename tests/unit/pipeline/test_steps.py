@@ -106,7 +106,7 @@ async def test_what_comes_after_a_commit_that_failed_is_deferred_undecoded(
 ) -> None:
     monkeypatch.setattr(pipeline_module, "GROUP_CALLS", 1)
     made = pipeline(ledger=FailingAfter())
-    ended = {}
+    ended: dict[str, str] = {}
     for step in await steps(made, logs("a", 1), logs("b", 2), logs("c", 3)):
         ended |= dict(step)
     assert ended == {"a": "Acknowledged", "b": "Deferred", "c": "Deferred"}
