@@ -21,7 +21,7 @@ from tests.shared_books import (
 from worker.adapters import dynamodb_requests
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
-from worker.core.errors import ConfigurationError, LedgerCorruptError, TransientError
+from worker.core.errors import ConfigurationError, RefusedError, TransientError
 from worker.core.evidence import Counts
 
 POSTER = poster()
@@ -171,7 +171,7 @@ async def test_faults_that_stay_end_in_a_passing_error_and_leave_no_half() -> No
 async def test_requests_that_cannot_succeed_are_not_repeated() -> None:
     async with client(local_endpoint()) as real:
         for code, kind in (
-            ("ValidationException", LedgerCorruptError),
+            ("ValidationException", RefusedError),
             ("AccessDeniedException", ConfigurationError),
         ):
             faulty = _Scripted(real, [code] * 100)

@@ -20,6 +20,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
+from worker.adapters.aws_errors import error_code
 from worker.adapters.dynamodb_reading import DynamoBooks
 from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
@@ -32,7 +33,7 @@ from worker.adapters.dynamodb_requests import (
 from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
-from worker.core.errors import LedgerCorruptError, TransientError
+from worker.core.errors import LedgerCorruptError, LedgerockError, RefusedError, TransientError
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.posting import Poster
 from worker.core.transactions import BalanceKey, CallWrite, Transaction, balance_keys, pack
@@ -42,6 +43,19 @@ ROUNDS_MAX: Final = 20
 """How often a call may lose a race for its own entry before the commit is given up."""
 
 HOT_MAX: Final = 10_000
+REFUSALS: Final = frozenset(
+    {
+        "ItemCollectionSizeLimitExceeded",
+        "ItemCollectionSizeLimitExceededException",
+        "RequestEntityTooLarge",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+"""Codes that speak of what was to be written: too large an item, key, number or expression (API
+reference: TransactWriteItems, "Error handling with DynamoDB")."""
+
 CONCURRENCY: Final = 4
 """Transactions in flight at a time, each with a wide shard of its own."""
 
@@ -96,9 +110,16 @@ class DynamoLedger(DynamoBooks):
         """Book a batch, each call exactly once.
 
         After a `TransientError` some of its transactions may be booked; committing the batch
-        again books the rest, and nothing twice.
+        again books the rest, and nothing twice. The same goes for a `RefusedError`, but for the
+        calls that are refused.
         """
         await self._prepare()
+        try:
+            return await self._commit(batch, poster, touched=touched)
+        except ClientError as error:  # Of keys and names that no item can have.
+            raise _refused([error_code(error)], error) from error
+
+    async def _commit(self, batch: Batch, poster: Poster, *, touched: bool) -> Committed:
         wanted = list(batch.bodies) if self._must_read() else []
         _, known = await asyncio.gather(self._intern(batch.interned), self._bodies_of(wanted))
         outcome = Outcome()
@@ -200,14 +221,14 @@ class DynamoLedger(DynamoBooks):
                 try:
                     reasons = await self._dynamo.transact([item for item, _ in request])
                 except ClientError as error:
-                    raise _refused(error) from error
+                    raise _refused([error_code(error)], error) from error
                 if not reasons:
                     return None
                 codes = [str(reason.get("Code")) for reason in reasons]
                 if CONDITION_FAILED in codes:
                     return await self._known_now(transaction, reasons)
                 if not is_transient(reasons):
-                    raise _refused(codes)
+                    raise _refused(codes, _told(reasons))
                 self._spread(
                     [
                         key
@@ -394,6 +415,11 @@ def _note(outcome: Outcome, transaction: Transaction) -> None:
             outcome.deltas.setdefault(leaf_id, (leaf, Amounts()))[1].add(amounts)
 
 
+def _told(reasons: Reasons) -> str:
+    told = {f"{reason.get('Code')}: {reason.get('Message')}" for reason in reasons}
+    return "; ".join(sorted(one for one in told if not one.startswith("None:")))
+
+
 def _committed(batch: Batch, outcome: Outcome) -> Committed:
     in_batch = sum(
         improved for key, (_, improved) in batch.repeats.items() if key in outcome.recorded
@@ -408,5 +434,8 @@ def _committed(batch: Batch, outcome: Outcome) -> Committed:
     )
 
 
-def _refused(why: object) -> LedgerCorruptError:
-    return LedgerCorruptError(f"DynamoDB refused a transaction, it cannot hold this: {why}")
+def _refused(codes: Iterable[str], why: object) -> LedgerockError:
+    """Say that a request is refused: for what it asks to be booked, or as a whole."""
+    if not REFUSALS.isdisjoint(codes):
+        return RefusedError(f"DynamoDB refused to book this, it cannot hold it: {why}")
+    return LedgerCorruptError(f"DynamoDB refused a transaction: {why}")

@@ -46,3 +46,10 @@ class MissingObjectError(LedgerockError):
 
 class LedgerCorruptError(LedgerockError):
     """The ledger's stored data contradicts itself. Nothing is written; a person must look."""
+
+
+class RefusedError(LedgerockError):
+    """The ledger permanently refuses to book some of the calls at hand as they are.
+
+    Nothing but those calls is in the way: fewer of them, or others, may well be booked.
+    """
