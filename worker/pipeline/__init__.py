@@ -4,6 +4,7 @@ The container worker, the Lambda handlers and the replay all book through `Pipel
 """
 
 from worker.pipeline.digest import Digest, Digester, EvidenceRecord, Window, undecodable
+from worker.pipeline.isolation import Isolation, put_aside
 from worker.pipeline.pipeline import Figures, Pipeline, Step
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "Digester",
     "EvidenceRecord",
     "Figures",
+    "Isolation",
     "Pipeline",
     "Step",
     "Window",
+    "put_aside",
     "undecodable",
 ]

@@ -39,6 +39,9 @@ OBJECTS_AT_ONCE: Final = 4
 THREAD_BYTES: Final = 65_536
 """Bodies from this size on are decoded in a thread."""
 
+PROBE: Final = "worker probe"
+"""Name of a note that nobody leaves: to ask for it is to ask whether the ledger answers."""
+
 OUT_OF_TIME = "out of time; what was booked stays booked"
 
 
@@ -57,6 +60,7 @@ class Figures(msgspec.Struct, gc=False):
         crossings: Thresholds newly found crossed.
         first_at_ms: Time of the oldest call among them, epoch milliseconds UTC; 0 for none.
         commit_seconds: How long the commit took.
+        references: Records among the ignored that only name objects.
     """
 
     records: int = 0
@@ -70,6 +74,7 @@ class Figures(msgspec.Struct, gc=False):
     crossings: int = 0
     first_at_ms: int = 0
     commit_seconds: float = 0.0
+    references: int = 0
 
 
 class _Decoded(msgspec.Struct, frozen=True):
@@ -147,7 +152,17 @@ class Pipeline:
         self._thread_decoder: Decoder | None = None
         self._decoding = asyncio.Lock()
         self.fault = ""
-        """Why the last commit failed; empty once one succeeded."""
+        """Why something could not be booked or put aside lately; empty once something was."""
+
+    async def probe(self) -> None:
+        """Forget what failed if the ledger answers, though there is nothing to book.
+
+        Raises:
+            TransientError: It does not, yet.
+            ConfigurationError: It cannot be used.
+        """
+        await self.ledger.progress(PROBE)
+        self.fault = ""
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
         """Book some deliveries, and wait for the objects that they name.
@@ -302,6 +317,7 @@ class Pipeline:
     async def _book_all(self, digest: Digest) -> Figures:
         unkept = await self._put_aside(digest)
         if unkept is not None:
+            self.fault = str(unkept)
             raise unkept
         return await self._book(digest)
 
@@ -312,7 +328,7 @@ class Pipeline:
         except TransientError as error:
             self.fault = str(error)
             raise
-        if digest.batch.records:  # the ledger was asked
+        if digest.batch.records or digest.malformed or digest.profiles:  # somebody was asked
             self.fault = ""
         totals = Amounts()
         for _, amounts in committed.postings:
@@ -329,6 +345,7 @@ class Pipeline:
             crossings=committed.crossings,
             first_at_ms=digest.first_at_ms,
             commit_seconds=time.monotonic() - started,
+            references=len(digest.references),
         )
 
     async def book(self, digest: Digest) -> Committed:
@@ -348,8 +365,10 @@ class Pipeline:
             learned = await self.profiles.learn(digest.profiles, poster)
             if learned is not poster:
                 self.poster = learned
-        touched = self.budgets is not None or (
-            self.profiles is not None and not self.profiles.at_end
+        touched = (
+            self.budgets is not None
+            or self.usage is not None
+            or (self.profiles is not None and not self.profiles.at_end)
         )
         committed = await self.ledger.commit(digest.batch, self.poster, touched=touched)
         await self._after(digest, committed)
@@ -358,16 +377,27 @@ class Pipeline:
     async def _after(self, digest: Digest, committed: Committed) -> None:
         """Write down what follows from a commit, before its deliveries are acknowledged."""
         leaves: set[Leaf] = committed.touched
+        # What the calls are now, known ones included: whoever booked them may have died.
+        postings = [*committed.postings, *committed.known_pending]
+        learned = None
         if self.profiles is not None:
             poster = self.poster
-            learned = await self.profiles.resolve(digest.batch.profiles, leaves, poster)
+            told = [one.profile.arn for one in digest.profiles]
+            learned = await self.profiles.resolve(
+                digest.batch.profiles, committed.waiting, poster, told
+            )
             if learned.poster is not poster:  # another batch may have learned meanwhile
                 self.poster = learned.poster
             leaves |= learned.moved
+            postings += learned.postings
         if self.usage is not None:
-            await self.usage.look(committed.postings, digest.malformed)
+            await self.usage.look(postings, digest.malformed)
         if self.budgets is not None:
             committed.crossings = len(await self.budgets.look(leaves))
+            if learned is not None and learned.is_told:
+                committed.crossings += len(await self.budgets.look_at_all())
+        if self.profiles is not None and learned is not None:
+            self.profiles.followed_up(learned)
 
 
 def _deferred(receipt: str, outcomes: list[Outcome], error: Exception) -> Processed:

@@ -40,6 +40,7 @@ class Breaker:
         """Begin closed, with an empty window."""
         self._samples: deque[_Sample] = deque()
         self._records = self._quarantined = self._deliveries = 0
+        self._tried_records = self._tried_quarantined = 0
         self._opened_at: float | None = None
         self._rest_seconds = REST_SECONDS
 
@@ -65,7 +66,7 @@ class Breaker:
 
         Args:
             now: The time.
-            records: Records decoded.
+            records: Records decoded, those left out that only name objects.
             quarantined: How many of them were put aside.
             deliveries: Deliveries that ended with them; 0 while an object is still being read.
 
@@ -76,7 +77,7 @@ class Breaker:
         if state == "open":
             return False  # what was in flight when it opened
         if state == "half-open":
-            return self._judge(now, records, quarantined)
+            return self._judge(now, records, quarantined, deliveries)
         self._samples.append(_Sample(now, records, quarantined, deliveries))
         self._records += records
         self._quarantined += quarantined
@@ -91,25 +92,34 @@ class Breaker:
             return True
         return False
 
-    def _judge(self, now: float, records: int, quarantined: int) -> bool:
-        """Decide by the batch that was tried; one without records says nothing."""
-        if not records:
+    def _judge(self, now: float, records: int, quarantined: int, deliveries: int) -> bool:
+        """Decide by the batch that was tried: badly at once, well once a delivery has ended.
+
+        Before that, an object may be still to come of which nothing is known. A batch without
+        records says nothing.
+        """
+        self._tried_records += records
+        self._tried_quarantined += quarantined
+        if not self._tried_records:
             return False
-        if quarantined >= SHARE_MAX * records:
+        if self._tried_quarantined >= SHARE_MAX * self._tried_records:
             self._rest_seconds = min(REST_SECONDS_MAX, 2 * self._rest_seconds)
             self._open(now)
             return True
-        self._opened_at = None
-        self._rest_seconds = REST_SECONDS
-        self._clear()
+        if deliveries:
+            self._opened_at = None
+            self._rest_seconds = REST_SECONDS
+            self._clear()
         return False
 
     def _open(self, now: float) -> None:
         self._opened_at = now
+        self._tried_records = self._tried_quarantined = 0
 
     def _clear(self) -> None:
         self._samples.clear()
         self._records = self._quarantined = self._deliveries = 0
+        self._tried_records = self._tried_quarantined = 0
 
     def _slide(self, now: float) -> None:
         """Let go of what is old, and of what a full window does not need."""
