@@ -10,16 +10,25 @@ from typing import Final
 
 from botocore.exceptions import (
     BotoCoreError,
+    CapacityNotAvailableError,
+    ChecksumError,
     ClientError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
     InvalidRegionError,
+    LoginError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
     NoCredentialsError,
     NoRegionError,
-    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     SSOError,
+    TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from worker.core.errors import ConfigurationError, TransientError
 
@@ -103,7 +112,24 @@ _CREDENTIALS: Final = (
     CredentialRetrievalError,
     ProfileNotFound,
     SSOError,
+    LoginError,
+    NoAuthTokenError,
+    TokenRetrievalError,
 )
+_ON_THE_WAY: Final = (
+    SdkConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ChecksumError,
+    FlexibleChecksumError,
+    MetadataRetrievalError,
+    CapacityNotAvailableError,
+)
+"""What the SDK itself raises where a request or its answer was lost, late or damaged.
+
+Anything else of its own it raises before it sends, and will again: a name or an address it does
+not accept, a part of it that is not installed.
+"""
 _SERVER_FAULT: Final = 500
 _TOO_MANY: Final = 429
 
@@ -170,8 +196,8 @@ def explained(
         )
     if isinstance(error, NoRegionError | InvalidRegionError):
         return ConfigurationError(f"{subject}: {error} Set AWS_REGION.")
-    if isinstance(error, ParamValidationError):
-        return ConfigurationError(f"{subject}: {error}")
+    if isinstance(error, BotoCoreError) and not isinstance(error, _ON_THE_WAY):
+        return ConfigurationError(f"{subject}: {action} cannot be asked for ({error})")
     if isinstance(error, ValueError) and not isinstance(error, BotoCoreError):
         return ConfigurationError(f"{subject}: {error}; check AWS_ENDPOINT_URL")
     return TransientError(

@@ -8,31 +8,12 @@ from typing import Final
 
 import msgspec
 
+from worker.core.decoders.quarantined import StoredRecord
 from worker.core.errors import ConfigurationError
 from worker.core.results import Malformed, Position
 from worker.ports import QuarantinedRecord
 
 ID_BYTES: Final = 10
-
-
-class StoredRecord(msgspec.Struct, frozen=True):
-    """A quarantined record as its file holds it.
-
-    `source`, `line` and `path` lead to the record, `at` to what is wrong within it; `body` is
-    base64.
-    """
-
-    id: str
-    reason: str
-    source: str
-    line: int
-    path: str
-    at: str
-    expected: str
-    found: str
-    quarantined_at_ms: int
-    truncated: bool
-    body: str
 
 
 def quarantine_id(record: Malformed) -> str:

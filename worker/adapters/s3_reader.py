@@ -7,6 +7,7 @@ Where versions are named, `s3:GetObjectVersion`; for objects encrypted with a ke
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, NoReturn
 
@@ -34,11 +35,15 @@ RESUME_SECONDS: Final = 0.2
 NO_VERSION: Final = "null"
 """The version id of what was written while the bucket kept no versions; it can be replaced."""
 
+_SHOWN_CHARACTERS: Final = 100
 _GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed", "405"})
 """The last two: the version that is named is the mark of a deletion."""
 _NO_NAME: Final = frozenset(
     {"InvalidArgument", "InvalidBucketName", "InvalidURI", "KeyTooLongError"}
 )
+_BUCKET: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+"""A plain name (AWS documentation: "General purpose bucket naming rules"); the oldest buckets
+may be called by more than those rules now allow. An ARN has colons."""
 _CHANGED: Final = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 
@@ -73,6 +78,9 @@ class S3Reader:
             ConfigurationError: No permission, no such bucket, a request that S3 refuses.
         """
         opened = S3Object(self._client, reference, self._sleep)
+        if _BUCKET.fullmatch(reference.bucket) is None:
+            found = f"no name of an object: {reference.bucket[:_SHOWN_CHARACTERS]!r} is no bucket"
+            raise UnreadableObjectError(opened.name, found)
         try:
             await self._client.open()
         except ConfigurationError as error:

@@ -86,7 +86,12 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
             profiles=ProfileWatch(
                 ledger=ledger, store=state.profiles, source=_profile_source(settings, stack)
             ),
-            objects=ObjectBooks(reader=_object_reader(stack), notes=state.notes, clock=clock),
+            objects=ObjectBooks(
+                reader=_object_reader(stack),
+                notes=state.notes,
+                clock=clock,
+                quarantine_place=settings.quarantine_place,
+            ),
         )
         pipeline.budgets = BudgetWatch(
             ledger=ledger,

@@ -12,6 +12,7 @@ from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Observation
 from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome, Position
 from worker.pipeline import Digest, Digester, EvidenceRecord, Pipeline, Window
+from worker.pipeline.objects import STRANGE_RECORDS, no_log
 from worker.ports import Committed, Quarantine, QuarantinedRecord
 from worker.replay.decoding import FileDecoder
 from worker.replay.files import find_files
@@ -175,9 +176,25 @@ class _Sources:
         reading = _Reading(Committed(0, 0, 0, []), set(), {})
         decoder = FileDecoder(self._settings, Window())
         for progress in decoder.decode(find_files([source])):
+            if self._is_strange(source, progress.digest, reading):
+                return reading
             await self._book(progress.digest, reading)
-        await self._book(decoder.flush().digest, reading)
+        digest = decoder.flush().digest
+        if not self._is_strange(source, digest, reading):
+            await self._book(digest, reading)
         return reading
+
+    def _is_strange(self, source: str, digest: Digest, reading: _Reading) -> bool:
+        """Whether an object begins as no log does: it stays what it is, one item."""
+        begun = reading.calls or reading.ignored or reading.ids
+        malformed = digest.malformed
+        if begun or not is_object(source) or digest.records < STRANGE_RECORDS:
+            return False
+        if len(malformed) < digest.records or digest.unpostable:
+            return False
+        reason = no_log(source, malformed[0].found).reason
+        reading.failure = f"{reason}; replay it to book what may come after them, or drop this"
+        return True
 
     async def _book(self, digest: Digest, reading: _Reading) -> None:
         reading.ids.update(await self._pipeline.quarantine.put(digest.malformed))

@@ -9,6 +9,7 @@ booked once all the same.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import aclosing
@@ -49,13 +50,34 @@ DONE: Final = "done"
 MISSING_ATTEMPTS: Final = 3
 MISSING_MS: Final = 5 * 60_000
 """How long an object that is not there is waited for: so many deliveries, and no longer."""
-DENIED_ATTEMPTS: Final = 5
-"""Deliveries after which an object that may not be read is put aside.
+DENIED_ATTEMPTS: Final = 4
+DENIED_MS: Final = 5 * 60_000
+"""Deliveries after which an object that may not be read is put aside; two are enough if it is
+as old as that.
 
+A function that is invoked asynchronously counts the minutes, and is invoked for the last time
+three minutes after the first (AWS documentation: "How Lambda handles errors and retries with
+asynchronous invocation"): that is its fourth.
 New permissions take a while to be known everywhere, and S3 denies what is missing to those who
 may not list the bucket. A notification may also name anybody's bucket, so that it must neither
 stop the worker nor come back for ever.
 """
+PASSING_ATTEMPTS: Final = 100
+"""Deliveries after which no fault of reading an object is a passing one any more."""
+
+STRANGE_RECORDS: Final = 100
+"""An object that begins with so many malformed records is no log: it is put aside as a whole."""
+
+_OWN_ITEM: Final = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{18}\.json")
+"""What the quarantine calls an item, below its place: its id, after the first two digits."""
+
+Refusal = MissingObjectError | UnreadableObjectError | ConfigurationError | TransientError
+_REFUSALS: Final = (
+    MissingObjectError,
+    UnreadableObjectError,
+    ConfigurationError,
+    TransientError,
+)
 
 
 class ObjectBooks:
@@ -71,6 +93,8 @@ class ObjectBooks:
         clock: Ledger time.
         limits: Bounds on what an object may cost.
         chunk_calls: Calls booked at once.
+        quarantine_place: Where in S3 quarantined records are kept, `s3://bucket/prefix`: should
+            that be told of as well, they are left alone. None for elsewhere.
     """
 
     def __init__(
@@ -81,8 +105,10 @@ class ObjectBooks:
         clock: Clock,
         limits: Limits = DEFAULT_LIMITS,
         chunk_calls: int = CHUNK_CALLS,
+        quarantine_place: str | None = None,
     ) -> None:
         """Read nothing yet."""
+        self._own = f"{quarantine_place.rstrip('/')}/" if quarantine_place else None
         self._reader = reader
         self._notes = notes
         self._clock = clock
@@ -102,11 +128,11 @@ class ObjectBooks:
         Raises:
             TransientError: It is not there yet, or cannot be read now.
         """
-        if ignored_object(reference.key) is not None:
+        if ignored_object(reference.key) is not None or self._is_own(reference):
             return
         try:
             opened = await self._reader.open(reference)
-        except (MissingObjectError, UnreadableObjectError, ConfigurationError) as error:
+        except _REFUSALS as error:
             yield _refused(self._refusal(error, reference, delivery), poster())
             return
         try:
@@ -137,7 +163,7 @@ class ObjectBooks:
             while True:
                 try:
                     chunk = await asyncio.wrap_future(ahead)
-                except (UnreadableObjectError, ConfigurationError) as error:
+                except _REFUSALS as error:
                     # Not noted as done: once it can be read, a redrive goes on from here.
                     yield _refused(self._refusal(error, reference, delivery), poster())
                     return
@@ -157,26 +183,33 @@ class ObjectBooks:
         keep_until_ms = self._clock.now_ms() + NOTE_KEPT_MS
         await self._notes.put(name, f"{__version__} {text}", keep_until_ms=keep_until_ms)
 
-    def _refusal(
-        self,
-        error: MissingObjectError | UnreadableObjectError | ConfigurationError,
-        reference: ObjectReference,
-        delivery: Delivery,
-    ) -> Malformed:
+    def _is_own(self, reference: ObjectReference) -> bool:
+        """Whether this is an item of quarantine; logs may lie in the very same folder."""
+        name = name_of(reference)
+        if self._own is None or not name.startswith(self._own):
+            return False
+        return _OWN_ITEM.fullmatch(name, len(self._own)) is not None
+
+    def _refusal(self, error: Refusal, reference: ObjectReference, delivery: Delivery) -> Malformed:
         """Return what to put aside for an object that cannot be read.
 
         Raises:
             TransientError: Not yet: it may be readable later.
         """
+        age_ms = self._clock.now_ms() - delivery.sent_at_ms if delivery.sent_at_ms else 0
         if isinstance(error, MissingObjectError):
-            age_ms = self._clock.now_ms() - delivery.sent_at_ms if delivery.sent_at_ms else 0
             if delivery.attempts < MISSING_ATTEMPTS and age_ms < MISSING_MS:
                 raise TransientError(f"{error}, or not yet") from error
             found = "nothing: there is no such object"
         elif isinstance(error, UnreadableObjectError):
             found = error.found
+        elif isinstance(error, TransientError):
+            if delivery.attempts < PASSING_ATTEMPTS:
+                raise error
+            found = f"one that could not be read {delivery.attempts:,} times: {error}"
         else:
-            if delivery.attempts < DENIED_ATTEMPTS:
+            enough = 2 if age_ms >= DENIED_MS else DENIED_ATTEMPTS
+            if delivery.attempts < enough:
                 raise TransientError(str(error)) from error
             found = f"one that may not be read: {error}"
         body = delivery.body
@@ -193,6 +226,23 @@ class ObjectBooks:
 def name_of(reference: ObjectReference) -> str:
     """Return `s3://bucket/key`."""
     return f"s3://{reference.bucket}/{reference.key}"
+
+
+def no_log(source: str, found: str) -> Malformed:
+    """Return what stands for an object that is no log; a redrive reads it again.
+
+    Args:
+        source: The object.
+        found: What its first record was instead of one.
+    """
+    return Malformed(
+        path="$",
+        expected="log records",
+        found=f"{found}, and {STRANGE_RECORDS - 1} more that are none",
+        body=b"",
+        truncated=True,
+        position=Position(source),
+    )
 
 
 def _booked(note: str | None) -> int | None:
@@ -273,6 +323,7 @@ class _Decoding:
             raise self._fault
         outcomes: list[Outcome] = []
         calls = others = 0
+        first = self._records == 0 == self._skipped
         try:
             for block in self._blocks:
                 new = block.outcomes[max(0, self._skipped - self._records) :]
@@ -292,7 +343,20 @@ class _Decoding:
             self._fault = error
         except Exception as error:  # noqa: BLE001 - one object must not hold up the others
             outcomes.append(undecodable(error, b"", Position(self._source)))
+        if first and (whole := self._no_log(outcomes)) is not None:
+            self._blocks = iter(())
+            self._fault = None
+            # As if nothing was read: a redelivery comes to the same end, not to the rest.
+            return _Chunk([whole], 0)
         return _Chunk(outcomes, self._records) if outcomes else None
+
+    def _no_log(self, outcomes: list[Outcome]) -> Malformed | None:
+        """Return what stands for the object, if it begins as no log does."""
+        beginning = outcomes[:STRANGE_RECORDS]
+        malformed = [one for one in beginning if isinstance(one, Malformed)]
+        if len(malformed) < STRANGE_RECORDS:
+            return None
+        return no_log(self._source, malformed[0].found)
 
     def _pulled(self) -> Iterator[bytes]:
         """Yield the object's pieces, in the thread."""

@@ -28,7 +28,7 @@ from worker.core.errors import (
 from worker.core.results import DeliveryResult, ObjectReference
 from worker.pipeline import Figures, Pipeline
 from worker.pipeline import objects as objects_module
-from worker.pipeline.objects import NOTE_KEPT_MS, ObjectBooks
+from worker.pipeline.objects import DENIED_ATTEMPTS, NOTE_KEPT_MS, ObjectBooks
 from worker.ports import Processed
 
 KEY = "AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026/10/01/12/a b+ü.json.gz"
@@ -278,11 +278,11 @@ async def test_a_missing_object_is_deferred_then_put_aside(
 async def test_an_object_that_may_not_be_read_is_put_aside_after_a_while() -> None:
     worker = Worker(Reader())
     worker.reader.refusal = ConfigurationError("AWS denies s3:GetObject")
-    for attempts in range(1, 5):
+    for attempts in range(1, DENIED_ATTEMPTS):
         processed = await worker.deliver(attempts=attempts)
         assert processed.result is DeliveryResult.DEFERRED
         assert processed.reason == "AWS denies s3:GetObject"
-    assert (await worker.deliver(attempts=5)).result is DeliveryResult.ACKNOWLEDGED
+    assert (await worker.deliver(attempts=DENIED_ATTEMPTS)).result is DeliveryResult.ACKNOWLEDGED
     [record] = await worker.put_aside()
     assert record.found == "one that may not be read: AWS denies s3:GetObject"
 

@@ -38,6 +38,7 @@ from worker.core.decoders.envelopes import (
 from worker.core.decoders.inflate import Fault, compression, inflate, slices
 from worker.core.decoders.invocation_log import InvocationLogDecoder
 from worker.core.decoders.limits import DEFAULT_LIMITS, Limits
+from worker.core.decoders.quarantined import OWN_RECORD, is_quarantined
 from worker.core.decoders.reader import LineReader
 from worker.core.decoders.scan import array_elements
 from worker.core.decoders.values import RecordsBoundError
@@ -295,6 +296,8 @@ class Dispatcher:
             self._records(listed[1], listed[0], raw, position, (depth, outcomes))
         elif (parts := _event_by_itself(envelope, position)) is not None:
             self._parts(parts, depth, outcomes, raw)
+        elif is_quarantined(envelope, raw):
+            self._emit(Ignored(OWN_RECORD, position), outcomes)
         else:
             self._emit(_unknown(raw, position), outcomes)
 

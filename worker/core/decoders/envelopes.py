@@ -64,6 +64,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     processed_record_count: msgspec.Raw = msgspec.field(
         name="processedRecordCount", default=_ABSENT
     )
+    quarantined_at_ms: msgspec.Raw = _ABSENT
 
 
 class Shape(IntEnum):
