@@ -1,5 +1,6 @@
 """Booking the deliveries of an invocation: in slices, for as long as there is time."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Final
@@ -7,8 +8,9 @@ from typing import Final
 from handlers.runtime import LOGGER, METER, DeferredError, Invocation
 from worker.adapters.clock import SystemClock
 from worker.bootstrap import Booking
+from worker.core.errors import ConfigurationError, TransientError
 from worker.core.results import DeliveryResult
-from worker.pipeline import Step
+from worker.pipeline import Figures, Step, put_aside
 from worker.ports import Delivery, Processed
 from worker.telemetry import MetricName, measure_commit
 
@@ -18,6 +20,7 @@ them may be ten times as much, and what is booked before the deadline is worth t
 smaller the slice."""
 
 MS_PER_ATTEMPT: Final = 60_000
+OUT_OF_TIME: Final = "out of time"
 
 _CLOCK: Final = SystemClock()
 
@@ -38,6 +41,8 @@ async def book(
 
     Raises:
         LedgerockError: Nothing can be said of any of them; all must come again.
+        Exception: One that nobody expected, likewise. A batch of which only some deliveries fail
+            raises nothing: those come again, or are put aside once they will never be booked.
     """
     booking = await invocation.open()
     with _requests_measured(booking):
@@ -47,26 +52,116 @@ async def book(
 async def _book(
     invocation: Invocation, booking: Booking, deliveries: Sequence[Delivery], *, stop_early: bool
 ) -> list[str]:
-    waiting = {one.receipt: one for one in deliveries}
-    reasons: dict[str, int] = {}
+    work = _Work(invocation, booking, deliveries, stop_early=stop_early)
+    waiting = work.waiting
     for chunk in slices(list(waiting.values()), booking.settings.worker.batch_deliveries_max):
-        if invocation.is_over:
+        if work.is_over:
             break
-        async with aclosing(booking.pipeline.steps(chunk, deadline=invocation.deadline)) as steps:
-            async for step in steps:
-                _measure(step, waiting)
-                for one in step.processed:
-                    if one.result is DeliveryResult.DEFERRED:
-                        reasons[one.reason] = reasons.get(one.reason, 0) + 1
-                    else:
-                        del waiting[one.receipt]
-                if stop_early and reasons:
-                    break
-        if stop_early and reasons:
-            break
+        await work.book(chunk)
+    if work.failure is not None and not work.has_ended:
+        raise work.failure
     if waiting:
-        LOGGER.warning("deliveries must come again", count=len(waiting), reasons=reasons)
+        LOGGER.warning("deliveries must come again", count=len(waiting), reasons=work.reasons)
     return list(waiting)
+
+
+class _Work:
+    """What became of the deliveries of an invocation so far.
+
+    Attributes:
+        waiting: What did not end, by receipt.
+        reasons: Why deliveries were deferred, and how many.
+        has_ended: Whether any ended.
+        failure: The last error that nobody expected, of a delivery that was tried alone.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        booking: Booking,
+        deliveries: Sequence[Delivery],
+        *,
+        stop_early: bool,
+    ) -> None:
+        self._invocation = invocation
+        self._pipeline = booking.pipeline
+        self._stop_early = stop_early
+        self._deliveries = {one.receipt: one for one in deliveries}
+        self._deferred: set[str] = set()
+        self.waiting = dict(self._deliveries)
+        self.reasons: dict[str, int] = {}
+        self.has_ended = False
+        self.failure: Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more may be begun."""
+        return self._invocation.is_over or (self._stop_early and bool(self.reasons))
+
+    async def book(self, chunk: Sequence[Delivery]) -> None:
+        """Book deliveries together; if they fail, each alone, in order."""
+        error = await self._try(chunk)
+        if error is None:
+            return
+        left = [one for one in chunk if one.receipt in self.waiting.keys() - self._deferred]
+        if not left:
+            raise error
+        for delivery in left:
+            if self.is_over:
+                return
+            again = error if len(chunk) == 1 else await self._try([delivery])
+            if again is not None:
+                await self._failed_alone(delivery, again)
+
+    async def _try(self, chunk: Sequence[Delivery]) -> Exception | None:
+        """Book deliveries; return an error that says something of them."""
+        pipeline, deadline = self._pipeline, self._invocation.deadline
+        try:
+            async with aclosing(pipeline.steps(chunk, deadline=deadline)) as steps:
+                async for step in steps:
+                    self._take(step)
+                    if self._stop_early and self.reasons:
+                        break
+        except (ConfigurationError, TransientError):
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again, if nothing else ended
+            return error
+        return None
+
+    async def _failed_alone(self, delivery: Delivery, error: Exception) -> None:
+        """Put a delivery aside that will never be booked; any other must come again."""
+        reason = type(error).__name__
+        if self._invocation.isolation.gives_up(delivery, error):
+            try:
+                async with asyncio.timeout_at(self._invocation.deadline):
+                    ended = await put_aside(self._pipeline, delivery, error)
+            except (TransientError, TimeoutError) as fault:
+                reason = str(fault) or OUT_OF_TIME
+            else:
+                LOGGER.error("delivery put aside", delivery=delivery.name, error_type=reason)
+                self._take(Step([ended], Figures(records=1, quarantined=1)))
+                return
+        else:
+            self.failure = error
+        self._take(
+            Step(
+                [Processed(delivery.receipt, DeliveryResult.DEFERRED, 0, reason=reason)], Figures()
+            )
+        )
+
+    def _take(self, step: Step) -> None:
+        """Note how deliveries ended, and what was booked."""
+        _measure(step, self._deliveries)
+        figures = step.figures
+        if figures.recorded or figures.upgraded or figures.duplicates:
+            self._invocation.isolation.booked()
+        for one in step.processed:
+            if one.result is DeliveryResult.DEFERRED:
+                self.reasons[one.reason] = self.reasons.get(one.reason, 0) + 1
+                self._deferred.add(one.receipt)
+            else:
+                del self.waiting[one.receipt]
+                self.has_ended = True
 
 
 async def book_one(invocation: Invocation, delivery: Delivery) -> None:

@@ -20,6 +20,7 @@ from handlers.measures import SERVICE, EmbeddedMeter, print_cold_start
 from handlers.opening import open_function
 from worker.bootstrap import Booking
 from worker.core.errors import LedgerockError, TransientError
+from worker.pipeline import Isolation
 from worker.telemetry import LOG_LEVEL_VARIABLE, explain_exception, log_level
 
 MARGIN_SECONDS: Final = 2.0
@@ -73,6 +74,7 @@ class Process:
         self._stack = AsyncExitStack()
         self._booking: Booking | None = None
         self.is_cold = True
+        self.isolation = Isolation()
 
     def run(self, work: "Work", event: Event, context: LambdaContext) -> Answer:
         """Run one invocation to its end."""
@@ -107,6 +109,7 @@ class Invocation:
     Attributes:
         deadline: When it must be done (time of the event loop, seconds).
         request_id: The same for each attempt at one event.
+        isolation: Remembers deliveries that failed alone, across invocations.
     """
 
     def __init__(self, process: Process, deadline: float, request_id: str) -> None:
@@ -114,6 +117,7 @@ class Invocation:
         self._process = process
         self.deadline = deadline
         self.request_id = request_id
+        self.isolation = process.isolation
 
     async def open(self) -> Booking:
         """Return the open pipeline and its company; they are opened once in a process.

@@ -73,6 +73,11 @@ class Health:
             self._failing_since = now
         self._commit_fault = reason
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last commit failed, or the ledger cannot be used."""
+        return self._failing_since is not None or "ledger" in self._faults
+
     def lag_seconds(self, now_ms: int) -> float:
         """Return the age of the oldest delivery in hand; 0 if there is none."""
         oldest_ms = self._holdings.oldest_ms()

@@ -31,6 +31,8 @@ FAILED: Final = 1
 BOOKING_SHARE: Final = 0.75
 """Share of the time for draining that is for booking; the rest is for settling and closing."""
 LOOK_SECONDS: Final = 0.2
+PROBE_SECONDS: Final = 5.0
+"""How often a ledger that failed is asked whether it answers again, while there is no work."""
 CLOSE_SECONDS: Final = 3.0
 BURST_PATIENCE_SECONDS: Final = 60.0
 """How long a burst waits at most for what it deferred to come again."""
@@ -185,6 +187,7 @@ class Worker:
         start("working", self.working.run())
         start("announcing", self.announcing.run())
         start("looking at budgets", self._looking())
+        start("probing", self._probing())
         for source in self._sources:
             name = source.name
             receivers = 1 if name.startswith("kinesis:") else self._settings.receivers
@@ -204,6 +207,11 @@ class Worker:
     async def _looking(self) -> None:
         await self.announcing.keep_looking()
         await asyncio.Event().wait()
+
+    async def _probing(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self.working.probe()
 
     async def _reach(self, source: Source) -> None:
         """Note early that a source is reached: a poll of a quiet one takes long to say so."""

@@ -10,10 +10,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from worker.core.errors import ConfigurationError, TransientError
+from worker.core.errors import ConfigurationError, RefusedError, TransientError
 from worker.core.results import DeliveryResult
-from worker.pipeline import Step
-from worker.ports import Clock, Delivery, Processed, Source
+from worker.pipeline import Digest, Figures, Isolation, Step, put_aside
+from worker.ports import Clock, Committed, Delivery, Processed, Source
 from worker.runtime.batching import Batch, BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.health import Health
@@ -22,14 +22,13 @@ from worker.runtime.pauses import growing_seconds
 from worker.runtime.receiving import deferred
 from worker.telemetry import Meter, measure_commit
 
-UNEXPECTED_MAX: Final = 5
-"""Errors nobody expected, with nothing booked in between, after which the worker ends."""
 DEFERRED_MAX: Final = 100_000
 """Deferred deliveries remembered at most, for a burst that waits for them."""
 PAUSE_FIRST_SECONDS: Final = 0.1
 PAUSE_LAST_SECONDS: Final = 5.0
 
 STOPPING: Final = "the worker stops; what was booked stays booked"
+BREAKER_OPEN: Final = "the breaker is open"
 
 _log = structlog.get_logger("worker.runtime.working")
 
@@ -46,15 +45,23 @@ class Books(Protocol):
     ) -> AsyncGenerator[Step, None]:
         """Yield what came of some deliveries, each ending in exactly one step."""
 
+    async def book(self, digest: Digest) -> Committed:
+        """Book a digest, and keep what is malformed."""
+
+    async def probe(self) -> None:
+        """Forget the fault if the ledger answers; raise if it does not."""
+
 
 class Working:
     """Works off batches, several at the same time.
 
     A fault that passes defers the batch, and the worker pauses before the next for as long as
-    nothing can be committed. An error that nobody expected is logged; each delivery of its batch
-    is then tried alone, so that one of them cannot hold up its neighbours, and those that fail
-    again are deferred. `UNEXPECTED_MAX` such errors with nothing booked in between end the
-    worker.
+    nothing can be committed. After a refusal, or an error that nobody expected, each delivery of
+    the batch is tried alone, so that one of them cannot hold up its neighbours. Those that fail
+    again are deferred, or put aside if they never will be booked; see `Isolation`. An error that
+    hits whatever is tried ends the worker.
+
+    As soon as the breaker is open, what was not finished is deferred.
 
     Args:
         books: Books deliveries.
@@ -92,7 +99,7 @@ class Working:
         self._limits: set[asyncio.Timeout] = set()
         self._has_committed = False
         self._failures = 0
-        self._unexpected = 0
+        self._isolation = Isolation()
         self._deferred: set[str] = set()
         self._deferred_at = 0.0
         self._ended: Counter[str] = Counter()
@@ -129,14 +136,9 @@ class Working:
 
     async def _work(self, batch: Batch) -> None:
         try:
-            try:
-                left = await self._book(batch.source, batch.deliveries)
-            except (ConfigurationError, TransientError):
-                raise
-            except Exception as error:  # noqa: BLE001 - counted, and raised if it repeats
+            error = await self._try(batch.source, batch.deliveries)
+            if error is not None:
                 await self._isolate(batch, error)
-            else:
-                await self._settle(batch.source, deferred(left, STOPPING))
         except ConfigurationError as error:
             if not self._has_committed:
                 raise
@@ -158,8 +160,38 @@ class Working:
     def _in_hand(self, batch: Batch) -> list[Delivery]:
         return [one for one in batch.deliveries if self._holdings.holds(batch.source.name, one)]
 
+    async def _try(self, source: Source, deliveries: Sequence[Delivery]) -> Exception | None:
+        """Book deliveries, defer what is left; return the error that says something of them.
+
+        Raises:
+            ConfigurationError: The operator's fault.
+            TransientError: A fault that passes.
+        """
+        try:
+            left = await self._book(source, deliveries)
+        except (ConfigurationError, TransientError):
+            raise
+        except RefusedError as error:
+            _log.warning("refused", source=source.name, deliveries=len(deliveries), exc_info=error)
+            return error
+        except Exception as error:  # noqa: BLE001 - whoever isolates decides
+            self._meter.add("batches_failed")
+            said = {"source": source.name, "deliveries": len(deliveries)}
+            _log.error("an error nobody expected", exc_info=error, **said)
+            return error
+        reason = BREAKER_OPEN if self._is_open() else STOPPING
+        await self._settle(source, deferred(left, reason))
+        return None
+
+    def _is_open(self) -> bool:
+        return self._breaker.state(asyncio.get_running_loop().time()) == "open"
+
     async def _book(self, source: Source, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Book deliveries and settle them as they end; return what time did not allow."""
+        """Book deliveries and settle them as they end.
+
+        Returns:
+            What time, or the breaker, did not allow.
+        """
         left = {delivery.receipt: delivery for delivery in deliveries}
         async with aclosing(self._books.steps(deliveries)) as steps:
             while True:
@@ -178,10 +210,12 @@ class Working:
                     return []
                 opened = self._measure(step)
                 await self._settle(source, step.processed)
-                if opened:
-                    await self.give_back_all("the breaker is open")
                 for one in step.processed:
                     left.pop(one.receipt, None)
+                if opened:
+                    await self.give_back_all(BREAKER_OPEN)
+                if self._is_open():
+                    return list(left.values())
                 if self._books.fault:
                     await self._pause()
 
@@ -192,12 +226,17 @@ class Working:
             self._health.not_committed(now, self._books.fault)
         elif figures.commit_seconds:
             self._has_committed = True
-            self._failures = self._unexpected = 0
+            self._failures = 0
             self._health.committed()
+        if figures.recorded or figures.upgraded or figures.duplicates:
+            self._isolation.booked()
         measure_commit(self._meter, figures, self._clock.now_ms())
         ended = sum(one.result is not DeliveryResult.DEFERRED for one in step.processed)
         opened = self._breaker.add(
-            now, records=figures.records, quarantined=figures.quarantined, deliveries=ended
+            now,
+            records=figures.records - figures.references,
+            quarantined=figures.quarantined,
+            deliveries=ended,
         )
         if opened:
             share = round(self._breaker.share, 3)
@@ -256,37 +295,55 @@ class Working:
         """Try each delivery of a failed batch alone, in order.
 
         Raises:
-            Exception: That which nobody expected, once it was met too often.
+            Exception: That which nobody expected, once it hits whatever is tried.
         """
-        self._unexpected_error(batch.source, error, len(batch.deliveries))
+        source, is_alone = batch.source, len(batch.deliveries) == 1
         failed: set[str] = set()
         for delivery in self._in_hand(batch):
-            if len(batch.deliveries) == 1 or (delivery.group and delivery.group in failed):
-                await self._settle(batch.source, deferred([delivery], _explain(error)))
+            if self._is_open():
+                await self._settle(source, deferred([delivery], BREAKER_OPEN))
                 continue
-            try:
-                left = await self._book(batch.source, [delivery])
-            except (ConfigurationError, TransientError):
-                raise
-            except Exception as again:  # noqa: BLE001 - counted, and raised if it repeats
-                self._unexpected_error(batch.source, again, 1)
-                failed.add(delivery.group)
-                await self._settle(batch.source, deferred([delivery], _explain(again)))
-            else:
-                await self._settle(batch.source, deferred(left, STOPPING))
+            if delivery.group and delivery.group in failed:
+                await self._settle(source, deferred([delivery], _explain(error)))
+                continue
+            again = error if is_alone else await self._try(source, [delivery])
+            if again is None or await self._put_aside(source, delivery, again):
+                continue
+            failed.add(delivery.group)
+            await self._settle(source, deferred([delivery], _explain(again)))
 
-    def _unexpected_error(self, source: Source, error: Exception, deliveries: int) -> None:
-        self._unexpected += 1
-        self._meter.add("batches_failed")
-        _log.error(
-            "an error nobody expected",
-            source=source.name,
-            deliveries=deliveries,
-            times=self._unexpected,
-            exc_info=error,
-        )
-        if self._unexpected >= UNEXPECTED_MAX:
-            raise error
+    async def _put_aside(self, source: Source, delivery: Delivery, error: Exception) -> bool:
+        """Put a delivery aside that failed alone, if it is never to be booked."""
+        if not self._isolation.gives_up(delivery, error):
+            return False
+        try:
+            ended = await put_aside(self._books, delivery, error)
+        except (ConfigurationError, TransientError):
+            raise
+        except Exception as again:  # noqa: BLE001 - it is tried once more, later
+            self._meter.add("batches_failed")
+            said = {"source": source.name, "delivery": delivery.name}
+            _log.error("cannot put aside", exc_info=again, **said)
+            return False
+        name, reason = delivery.name, type(error).__name__
+        _log.error("a delivery is put aside", source=source.name, delivery=name, reason=reason)
+        opened = self._measure(Step([ended], Figures(records=1, quarantined=1)))
+        await self._settle(source, [ended])
+        if opened:
+            await self.give_back_all(BREAKER_OPEN)
+        return True
+
+    async def probe(self) -> None:
+        """Ask the ledger whether it answers again, if nothing is left that would tell."""
+        if len(self._holdings) or not (self._books.fault or self._health.is_failing):
+            return
+        try:
+            await self._books.probe()
+        except (ConfigurationError, TransientError) as error:
+            self._health.not_committed(asyncio.get_running_loop().time(), str(error))
+        else:
+            self._failures = 0
+            self._health.committed()
 
     async def _pause(self) -> None:
         """Wait a while that grows for as long as nothing can be committed."""
@@ -297,4 +354,4 @@ class Working:
 
 
 def _explain(error: Exception) -> str:
-    return f"an error nobody expected ({type(error).__name__}); see the worker's log"
+    return f"{type(error).__name__}, which nobody expected; see the worker's log"
