@@ -30,6 +30,7 @@ from worker.adapters.dynamodb_requests import (
     backoff,
     is_transient,
 )
+from worker.adapters.ledger_reading import Known, known_of
 from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
@@ -66,7 +67,7 @@ class Outcome(msgspec.Struct, gc=False):
     recorded: set[bytes] = set()
     upgraded: set[bytes] = set()
     deltas: dict[int, tuple[Leaf, Amounts]] = {}
-    known: set[Leaf] = set()
+    known: dict[bytes, bytes] = {}
 
 
 class DynamoLedger(DynamoBooks):
@@ -126,12 +127,11 @@ class DynamoLedger(DynamoBooks):
         pending = {key: known.get(key) for key in batch.bodies}
         for _ in range(ROUNDS_MAX):
             if touched:
-                bodies = (body for body in pending.values() if body is not None)
-                outcome.known.update(self._decoder.leaves(bodies))
+                outcome.known |= {key: body for key, body in pending.items() if body is not None}
             writes = await self._writes(batch, pending, poster)
             pending = await self._book(writes, outcome)
             if not pending:
-                return _committed(batch, outcome)
+                return _committed(batch, outcome, known_of(outcome.known.values(), self._decoder))
         message = f"{len(pending)} calls of a batch kept losing races for their entries"
         raise TransientError(message)
 
@@ -420,7 +420,7 @@ def _told(reasons: Reasons) -> str:
     return "; ".join(sorted(one for one in told if not one.startswith("None:")))
 
 
-def _committed(batch: Batch, outcome: Outcome) -> Committed:
+def _committed(batch: Batch, outcome: Outcome, known: Known) -> Committed:
     in_batch = sum(
         improved for key, (_, improved) in batch.repeats.items() if key in outcome.recorded
     )
@@ -430,7 +430,8 @@ def _committed(batch: Batch, outcome: Outcome) -> Committed:
         upgraded=upgraded,
         duplicates=batch.records - recorded - upgraded,
         postings=[delta for delta in outcome.deltas.values() if not delta[1].is_zero()],
-        known=frozenset(outcome.known),
+        known=known.leaves,
+        known_pending=list(known.pending),
     )
 
 

@@ -6,7 +6,7 @@ Only `scan` reads a whole table: `verify` and a full `rebook` need every entry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from worker.adapters import dynamodb_items as items
@@ -81,17 +81,27 @@ class DynamoBooks:
             if page:
                 yield await self._decoded(page)
 
-    async def pending(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield the calls without a price, through the sparse index.
+    async def pending(
+        self, *, models: Collection[str] | None = None, leaves: Collection[Leaf] | None = None
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls without a price, through the sparse index; see the port.
 
-        The balances say which leaves have any. The index costs nothing for calls that have a
+        The balances, all there are, say which leaves have any, unless `leaves` are named. A
+        worker reads them once for each profile that it learns of, and once for each event of
+        a creation, however often that comes. The index costs nothing for calls that have a
         price, and one write unit when a call is put into it or taken out.
         """
         await self._prepare()
+        if leaves is None:
+            leaves = [
+                leaf
+                for leaf, amounts in (await self.balance_sums()).items()
+                if amounts.unpriced_calls or amounts.unmetered_calls
+            ]
         shapes = {
             intern_id(split_leaf(leaf)): None
-            for leaf, amounts in (await self.balance_sums()).items()
-            if amounts.unpriced_calls or amounts.unmetered_calls
+            for leaf in leaves
+            if models is None or leaf.model in models
         }
         for shape_id in shapes:
             async for page in self._dynamo.pages(

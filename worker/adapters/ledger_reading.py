@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from worker.core.batch import Reconciled
 from worker.core.budget import ScopeDays
@@ -28,22 +29,58 @@ def spend_in(balances: Iterable[tuple[Leaf, Amounts]], ranges: Sequence[ScopeDay
     return sums.spends()
 
 
-def committed(reconciled: Reconciled, decoder: Bodies, known: frozenset[Leaf]) -> Committed:
-    """Return what a commit in one transaction did; `known` are the leaves of known calls."""
+class Known(NamedTuple):
+    """Leaves of calls that were known, and what those whose price is pending add to theirs."""
+
+    leaves: frozenset[Leaf] = frozenset()
+    pending: tuple[tuple[Leaf, Amounts], ...] = ()
+
+
+NOTHING_KNOWN: Final = Known()
+
+
+def known_of(bodies: Iterable[bytes], decoder: Bodies) -> Known:
+    """Return the leaves that some bodies are posted to, and which of them are pending."""
+    leaf_ids: set[int] = set()
+    pending: dict[int, Amounts] = {}
+    for body in bodies:
+        leaf_id, amounts = decoder.amounts(body)
+        leaf_ids.add(leaf_id)
+        if amounts.unpriced_calls or amounts.unmetered_calls:
+            pending.setdefault(leaf_id, Amounts()).add(amounts)
+    return Known(
+        frozenset(decoder.leaf(leaf_id) for leaf_id in leaf_ids),
+        tuple((decoder.leaf(leaf_id), amounts) for leaf_id, amounts in pending.items()),
+    )
+
+
+def committed(reconciled: Reconciled, decoder: Bodies, known: Known) -> Committed:
+    """Return what a commit in one transaction did."""
     return Committed(
         recorded=reconciled.recorded,
         upgraded=reconciled.upgraded,
         duplicates=reconciled.duplicates,
         postings=[(decoder.leaf(leaf_id), added) for leaf_id, added in reconciled.leaves.items()],
-        known=known,
+        known=known.leaves,
+        known_pending=list(known.pending),
     )
 
 
-async def pending_of(scan: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[Sequence[Entry]]:
+async def pending_of(
+    scan: AsyncIterator[Sequence[Entry]],
+    models: Collection[str] | None,
+    leaves: Collection[Leaf] | None,
+) -> AsyncIterator[Sequence[Entry]]:
     """Leave only calls whose price is pending, for ledgers that read all entries quickly."""
     pending = {Status.UNPRICED, Status.UNMETERED}
     async for entries in scan:
-        found = [entry for entry in entries if entry.posting.status in pending]
+        found = [
+            entry
+            for entry in entries
+            if entry.posting.status in pending
+            and (models is None or entry.posting.leaf.model in models)
+            and (leaves is None or entry.posting.leaf in leaves)
+        ]
         if found:
             yield found
 

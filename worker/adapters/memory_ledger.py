@@ -5,11 +5,19 @@ It keeps entries in the same compact form as the ledgers on disk (about 200 byte
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from copy import copy
 from typing import Final
 
-from worker.adapters.ledger_reading import committed, compare, pending_of, spend_in, sum_by
+from worker.adapters.ledger_reading import (
+    NOTHING_KNOWN,
+    committed,
+    compare,
+    known_of,
+    pending_of,
+    spend_in,
+    sum_by,
+)
 from worker.core.batch import Batch, reconcile
 from worker.core.budget import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
@@ -37,14 +45,14 @@ class MemoryLedger:
         known_bodies = self._bodies_by_key
         shared = known_bodies.keys() & batch.bodies.keys()
         known = {key: known_bodies[key] for key in shared}
-        known_leaves = self._decoder.leaves(known.values()) if touched else frozenset()
+        seen = known_of(known.values(), self._decoder) if touched else NOTHING_KNOWN
         reconciled = reconcile(batch, known, self._interned.get, poster)
         self._interned.update(reconciled.interned)
         known_bodies.update(reconciled.inserts)
         known_bodies.update(reconciled.replacements)
         for leaf_id, amounts in reconciled.leaves.items():
             self._add(leaf_id, amounts)
-        return committed(reconciled, self._decoder, known_leaves)
+        return committed(reconciled, self._decoder, seen)
 
     async def find(self, request_id: str) -> list[Entry]:
         """Return the entries with this request id; looks at every key."""
@@ -59,9 +67,11 @@ class MemoryLedger:
         for first in range(0, len(keys), SCAN_CHUNK):
             yield [self._entry(key) for key in keys[first : first + SCAN_CHUNK]]
 
-    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+    def pending(
+        self, *, models: Collection[str] | None = None, leaves: Collection[Leaf] | None = None
+    ) -> AsyncIterator[Sequence[Entry]]:
         """Yield the calls whose price is pending; see the port."""
-        return pending_of(self.scan())
+        return pending_of(self.scan(), models, leaves)
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""

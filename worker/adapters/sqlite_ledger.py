@@ -9,13 +9,20 @@ split by model and a period's top spenders are range reads of small indexes, nev
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from worker.adapters.ledger_reading import committed, compare, pending_of, sum_by
+from worker.adapters.ledger_reading import (
+    NOTHING_KNOWN,
+    committed,
+    compare,
+    known_of,
+    pending_of,
+    sum_by,
+)
 from worker.adapters.sqlite_file import SqliteFile
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
@@ -62,13 +69,13 @@ class SqliteLedger(SqliteFile):
         with self._transaction():
             keys = sorted(batch.bodies)
             known = self._bodies_of(keys)
-            known_leaves = self._decoder.leaves(known.values()) if touched else frozenset()
+            seen = known_of(known.values(), self._decoder) if touched else NOTHING_KNOWN
             reconciled = reconcile(batch, known, self._lookup, poster)
             interned = self._write(reconciled)
         # Only now, and only what was written: a value that is thought to be there and is not
         # would leave entries that nobody can read.
         self._known_interned.update(interned)
-        return committed(reconciled, self._decoder, known_leaves)
+        return committed(reconciled, self._decoder, seen)
 
     def _write(self, reconciled: Reconciled) -> Iterable[int]:
         """Write what there is to write; return the ids of the interned values it needs."""
@@ -141,9 +148,11 @@ class SqliteLedger(SqliteFile):
             yield [self._decoder.entry(decode_key(key), body) for key, body in rows]
             last = rows[-1][0]
 
-    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+    def pending(
+        self, *, models: Collection[str] | None = None, leaves: Collection[Leaf] | None = None
+    ) -> AsyncIterator[Sequence[Entry]]:
         """Yield the calls whose price is pending; see the port."""
-        return pending_of(self.scan())
+        return pending_of(self.scan(), models, leaves)
 
     def _entries_after(self, key: bytes) -> list[tuple[bytes, bytes]]:
         with self._faults():

@@ -253,10 +253,6 @@ class Bodies:
             message = f"an entry's stored body cannot be read ({error})"
             raise LedgerCorruptError(message) from error
 
-    def leaves(self, bodies: Iterable[bytes]) -> frozenset[Leaf]:
-        """Return the leaves that some bodies are posted to."""
-        return frozenset(self.leaf(leaf_id) for leaf_id in {self.names(body)[1] for body in bodies})
-
     def leaf(self, leaf_id: int, encoded: bytes | None = None) -> Leaf:
         """Return the leaf behind an id, whose encoding may be at hand already."""
         leaf = self._leaves.get(leaf_id)

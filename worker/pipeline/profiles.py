@@ -8,14 +8,15 @@ calls that wait for it are rebooked: nothing about a call is ever guessed.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
 
 from worker.core.errors import ConfigurationError, TransientError
-from worker.core.ledger import Amounts, Leaf, amounts_of
+from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.memo import remember
 from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
@@ -35,6 +36,9 @@ ASK_SECONDS: Final = 5.0
 ASKED_MAX: Final = 10_000
 """Profiles remembered as asked for; callers make the ids up."""
 
+STUCK_MAX: Final = 10_000
+"""Models remembered as not to be moved, for `ASK_AGAIN_SECONDS`."""
+
 ASKS_PER_LOOK: Final = 20
 """Profiles asked for after one commit at most, so that made-up ids cannot hold it up."""
 
@@ -44,20 +48,32 @@ class Learned(msgspec.Struct, frozen=True):
 
     Attributes:
         poster: Knows every profile that is known now.
-        postings: What rebooking added to each leaf, call by call; also what it took away.
+        changes: What rebooking changed and nobody has followed up yet, numbered.
+        is_told: Whether calls were looked for because of an event. Whoever got it before may
+            have moved them, and died before looking at any budget.
     """
 
     poster: Poster
-    postings: tuple[tuple[Leaf, Amounts], ...] = ()
+    changes: dict[int, tuple[Leaf, Amounts]] = {}
+    is_told: bool = False
+
+    @property
+    def postings(self) -> tuple[tuple[Leaf, Amounts], ...]:
+        """What rebooking added to each leaf, call by call; also what it took away."""
+        return tuple(self.changes.values())
 
     @property
     def moved(self) -> set[Leaf]:
         """Leaves that calls were rebooked from and to; their budgets are due for a look."""
-        return {leaf for leaf, _ in self.postings}
+        return {leaf for leaf, _ in self.changes.values()}
 
 
 class ProfileWatch:
     """Keeps the poster's registry up to date with the profiles that are known.
+
+    Calls are looked for everywhere once for each profile that is learned of, and whenever an
+    event tells of one. Later only the leaves of a commit are looked at: a call of a known
+    profile waits because a worker that did not know it yet died, and then it comes again.
 
     Attributes:
         at_end: Whether rebooking is put off until `finish`.
@@ -86,7 +102,13 @@ class ProfileWatch:
         self._source = source
         self._monotonic = monotonic
         self._ask_at: dict[str, float] = {}
-        self._told_of: set[str] = set()
+        self._settled: set[str] = set()
+        self._put_off: set[str] = set()
+        # Accounts and models whose calls stayed where they are though a profile is known.
+        self._stuck_until: dict[tuple[str, str], float] = {}
+        # Kept until they are followed up: the delivery that comes again moves nothing any more.
+        self._changes: dict[int, tuple[Leaf, Amounts]] = {}
+        self._numbers = itertools.count()
         self.at_end = at_end
 
     async def learn(self, seen: Sequence[ProfileSeen], poster: Poster) -> Poster:
@@ -95,49 +117,79 @@ class ProfileWatch:
         Raises:
             TransientError: They could not be kept; their delivery must come again.
         """
-        # Known ones too: whoever was told first may have died before rebooking their calls.
-        self._told_of.update(_model_of(one.profile) for one in seen)
         await self._store.learn([one.profile for one in seen])
         return await self._reloaded(poster)
 
     async def resolve(
-        self, arns: Collection[str], leaves: Iterable[Leaf], poster: Poster
+        self,
+        arns: Collection[str],
+        leaves: Collection[Leaf],
+        poster: Poster,
+        told: Collection[str] = (),
     ) -> Learned:
         """Find out about profiles that calls name and nobody knows, and rebook those calls.
 
         Args:
             arns: Profiles that calls of a commit name and its poster did not know.
-            leaves: What the commit touched, duplicates included: their calls may wait for a
-                profile that somebody else has learned of meanwhile.
+            leaves: Those of the commit's calls whose price is pending, duplicates included:
+                they may wait for a profile that somebody else has learned of meanwhile.
             poster: The one in force.
+            told: Profiles that the commit's events told of. Known ones too: whoever was told
+                first may have died before rebooking their calls.
 
         Raises:
             TransientError: Calls could not be rebooked; looking again is safe.
         """
         if self.at_end:
-            self._told_of.update(PROFILE_RESOURCE + _id_of(arn) for arn in arns)
-            return Learned(poster)
-        waiting = {leaf.model for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
-        if not waiting and not self._told_of:
-            return Learned(poster)
-        if any(not _knows(poster, arn) for arn in arns):
+            self._put_off.update(arns, told)
+            return self._learned(poster)
+        waiting = {leaf for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
+        if any(not _knows(poster, arn) for arn in (*arns, *told)):
             poster = await self._reloaded(poster)
         found = await self._ask([arn for arn in arns if not _knows(poster, arn)])
         if found:
             await self._store.learn(found)
             poster = await self._reloaded(poster)
-        return await self._settle(waiting, poster)
+        learned = {arn for arn in arns if arn not in self._settled and _knows(poster, arn)}
+        await self._settle(learned.union(told), waiting, poster)
+        return self._learned(poster, is_told=bool(told))
 
     async def finish(self, poster: Poster) -> Learned:
         """Rebook whatever waits for a profile that is known by now, where that was put off."""
-        return await self._settle(set(), await self._reloaded(poster))
+        poster = await self._reloaded(poster)
+        known = {arn for arn in self._put_off if _knows(poster, arn)}
+        await self._settle(known, set(), poster)
+        self._put_off -= known
+        return self._learned(poster)
 
-    async def _settle(self, waiting: set[str], poster: Poster) -> Learned:
-        known = {_model_of(profile) for profile in poster.registry.applications}
-        ready = (waiting | self._told_of) & known
-        postings = await self._rebook(ready, poster) if ready else ()
-        self._told_of.clear()
-        return Learned(poster, tuple(postings))
+    def followed_up(self, learned: Learned) -> None:
+        """Take note that all that follows from rebookings was looked at and written down."""
+        for number in learned.changes:
+            self._changes.pop(number, None)
+
+    def _learned(self, poster: Poster, *, is_told: bool = False) -> Learned:
+        return Learned(poster, dict(self._changes), is_told)
+
+    async def _settle(self, arns: set[str], waiting: Collection[Leaf], poster: Poster) -> None:
+        """Rebook the calls of some profiles, and what waits though its profile is known."""
+        here: set[Leaf] = set()
+        if waiting:
+            by_call = _by_call(poster)
+            for leaf in waiting:
+                place = leaf.account, leaf.model
+                known = by_call.get(place, set())
+                if not known <= self._settled:
+                    arns |= known
+                elif known and self._monotonic() >= self._stuck_until.get(place, 0):
+                    here.add(leaf)
+        models = {_model_of(arn) for arn in arns}
+        if models:
+            await self._rebook(self._ledger.pending(models=models), models, poster)
+            self._settled |= arns
+        here = {leaf for leaf in here if leaf.model not in models}
+        if here:
+            models = {leaf.model for leaf in here}
+            await self._rebook(self._ledger.pending(leaves=here), models, poster)
 
     async def _reloaded(self, poster: Poster) -> Poster:
         """Return a poster that knows the profiles that are kept; the same one if it does."""
@@ -168,21 +220,25 @@ class ProfileWatch:
         remember(self._ask_at, arn, now + ASK_AGAIN_SECONDS, ASKED_MAX)
         return profile
 
-    async def _rebook(self, models: Collection[str], poster: Poster) -> list[tuple[Leaf, Amounts]]:
-        postings: list[tuple[Leaf, Amounts]] = []
-        async for entries in self._ledger.pending():
+    async def _rebook(
+        self, pending: AsyncIterator[Sequence[Entry]], models: Collection[str], poster: Poster
+    ) -> None:
+        async for entries in pending:
             wanted = []
             for entry in entries:
-                if entry.posting.leaf.model not in models:
+                leaf = entry.posting.leaf
+                if leaf.model not in models:
                     continue
                 rated = poster.rate(entry.evidence)
-                if rated.route.leaf_value != entry.posting.leaf:
+                if rated.route.leaf_value != leaf:
                     wanted.append(Rebooking(entry, rated))
+                else:
+                    until = self._monotonic() + ASK_AGAIN_SECONDS
+                    remember(self._stuck_until, (leaf.account, leaf.model), until, STUCK_MAX)
             if wanted:
                 await self._ledger.rebook(wanted)
                 for item in wanted:
-                    postings += _change(item)
-        return postings
+                    self._changes.update(zip(self._numbers, _change(item), strict=False))
 
 
 def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:
@@ -194,13 +250,18 @@ def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:
     return [(before.leaf, taken), (after.route.leaf_value, added)]
 
 
-def _model_of(profile: ApplicationProfile) -> str:
+def _by_call(poster: Poster) -> dict[tuple[str, str], set[str]]:
+    """Return known profiles by what the leaf of a call shows of one: the account, and its id."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for profile in poster.registry.applications:
+        account = profile.arn.split(":", 5)[4:5]
+        found.setdefault(("".join(account), _model_of(profile.arn)), set()).add(profile.arn)
+    return found
+
+
+def _model_of(arn: str) -> str:
     """Return what leaves call a profile's model as long as it is not known."""
-    return PROFILE_RESOURCE + _id_of(profile.arn)
-
-
-def _id_of(arn: str) -> str:
-    return arn.partition(PROFILE_RESOURCE)[2]
+    return PROFILE_RESOURCE + arn.partition(PROFILE_RESOURCE)[2]
 
 
 def _knows(poster: Poster, arn: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,6 +24,9 @@ class Committed(msgspec.Struct, gc=False):
         postings: What was added to each leaf, net; never a zero.
         known: Leaves of the calls that were known already and stayed as they are, if asked for.
         crossings: Thresholds found newly crossed afterwards; the pipeline fills it in.
+        known_pending: What the calls whose price is pending, of those in `known`, add to their
+            leaves, as it was before the commit: together with `postings`, what the batch's
+            calls are now.
     """
 
     recorded: int
@@ -32,11 +35,21 @@ class Committed(msgspec.Struct, gc=False):
     postings: list[tuple[Leaf, Amounts]]
     known: frozenset[Leaf] = frozenset()
     crossings: int = 0
+    known_pending: list[tuple[Leaf, Amounts]] = []
 
     @property
     def touched(self) -> set[Leaf]:
         """Leaves whose scopes' budgets are due for a look, duplicates' included."""
         return {leaf for leaf, _ in self.postings} | self.known
+
+    @property
+    def waiting(self) -> set[Leaf]:
+        """Leaves of the batch's calls whose price is pending, duplicates' included."""
+        calls: dict[Leaf, int] = {}
+        for leaf, amounts in (*self.postings, *self.known_pending):
+            more = amounts.unpriced_calls + amounts.unmetered_calls
+            calls[leaf] = calls.get(leaf, 0) + more
+        return {leaf for leaf, count in calls.items() if count > 0}
 
 
 class Rebooking(msgspec.Struct, frozen=True, gc=False):
@@ -87,8 +100,9 @@ class Ledger(Protocol):
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch, each of its calls all or not at all, and exactly once.
 
-        With `touched`, the answer also names the leaves of calls that were known already: a
-        worker may have died between booking them and looking at their budgets.
+        With `touched`, the answer also names the leaves of calls that were known already, and
+        which of them are pending: a worker may have died between booking them and looking at
+        their budgets, or telling of them.
 
         An embedded ledger books the batch in one transaction. A shared one may need several;
         after a `TransientError` some may have been made, and committing again books the rest.
@@ -103,10 +117,18 @@ class Ledger(Protocol):
     def scan(self, after: str | None = None) -> AsyncIterator[Sequence[Entry]]:
         """Yield all entries in chunks, in the ledger's own order, after the entry `after`."""
 
-    def pending(self) -> AsyncIterator[Sequence[Entry]]:
+    def pending(
+        self, *, models: Collection[str] | None = None, leaves: Collection[Leaf] | None = None
+    ) -> AsyncIterator[Sequence[Entry]]:
         """Yield, in chunks, the calls whose price is pending: the unpriced and the unmetered.
 
-        They are what a late price, or a profile that is known by now, could move.
+        They are what a late price, or a profile that is known by now, could move. This reads
+        all balances of a shared ledger, and all entries of an embedded one.
+
+        Args:
+            models: Only calls that are posted to these models; None for all.
+            leaves: Only calls that are posted to these leaves, and perhaps others that differ
+                in nothing but the day; None for all. A shared ledger reads no balances then.
         """
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
