@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import MissingDependencyException, NoCredentialsError
 
 from tests.calls import asynchronous
 from worker.adapters.aws_client import AwsClient
@@ -253,12 +253,50 @@ async def test_what_cannot_be_opened_says_why() -> None:
             assert NAME in str(caught.value), code
 
 
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "not a bucket!",
+        "ab",
+        "two..dots",
+        "-dash",
+        "line\n",
+        "x" * 256,
+        "arn:aws:s3:us-east-1:123456789012:accesspoint/abc",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/abc",
+        "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap",
+    ],
+)
 @asynchronous
-async def test_a_name_that_cannot_be_one_is_no_fault_of_ours() -> None:
+async def test_a_name_that_cannot_be_one_is_no_fault_of_ours(bucket: str) -> None:
     async with serving(server := Server()) as (reader, _):
         with pytest.raises(UnreadableObjectError, match="no name of an object"):
-            await reader.open(ObjectReference("not a bucket!", "key"))
+            await reader.open(ObjectReference(bucket, "key"))
     assert server.requests == []
+
+
+@pytest.mark.parametrize("bucket", ["abc", "my.call-logs-1", "Old_Bucket_"])
+@asynchronous
+async def test_a_plain_name_is_asked_for(bucket: str) -> None:
+    async with serving(server := Server()) as (reader, _):
+        opened = await reader.open(ObjectReference(bucket, "key"))
+        await opened.close()
+    [(first, _)] = server.requests
+    assert first == f"GET /{bucket}/key HTTP/1.1"
+
+
+class Refusing:
+    """A client that refuses before it asks."""
+
+    async def get_object(self, **_arguments: object) -> object:
+        raise MissingDependencyException(msg="awscrt is not installed")
+
+
+@asynchronous
+async def test_what_the_sdk_never_asks_for_does_not_pass() -> None:
+    reader = S3Reader(AwsClient("s3", client=Refusing()))
+    with pytest.raises(ConfigurationError, match="awscrt is not installed"):
+        await reader.open(REFERENCE)
 
 
 @asynchronous

@@ -23,6 +23,7 @@ from tests.unit.core.decoders.payloads import (
 from worker.adapters.clock import SystemClock
 from worker.adapters.quarantine_s3 import S3Quarantine
 from worker.core.results import Malformed, Position
+from worker.pipeline.objects import no_log
 
 LOGS = "AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026"
 
@@ -129,7 +130,10 @@ def quarantine(body: bytes, *, source: str, truncated: bool = False) -> None:
         truncated=truncated,
         position=Position(source),
     )
+    put_aside(record)
 
+
+def put_aside(record: Malformed) -> None:
     async def put() -> None:
         kept = S3Quarantine("s3://call-logs/aside", SystemClock())
         try:
@@ -165,6 +169,37 @@ def test_an_object_that_was_missing_is_redriven_once_it_is_there(
     assert (item["result"], item["recorded"]) == ("Booked", 2)
     assert redriven()["items"] == []
     assert json.loads(run("report", "--format", "json"))["total"]["calls"] == 3
+
+
+def test_an_object_that_is_no_log_stays_one_item_until_it_is_a_log(run: Run, bucket: Any) -> None:
+    aside = ("--quarantine", "s3://call-logs/aside")
+    bucket("a.json", lines(log("r1")))
+    replay(run, "s3://call-logs/a.json", *aside)
+    bucket("list.csv", lines(*(f"bucket,key,{number}" for number in range(300))))
+    record = no_log("s3://call-logs/list.csv", "bucket,key,0")
+    put_aside(record)
+
+    def redriven() -> Any:
+        document = json.loads(run("quarantine", "redrive", "--all", "--json", *aside))
+        return document["items"]
+
+    [item] = redriven()
+    assert (item["result"], item["recorded"]) == ("Quarantined", 0)
+    assert "expected log records, found bucket,key,0" in item["reason"]
+    assert json.loads(run("quarantine", "list", "--json", *aside))["count"] == 1
+    bucket("list.csv", lines(log("r2")))
+    [item] = redriven()
+    assert (item["result"], item["recorded"]) == ("Booked", 1)
+    assert redriven() == []
+
+
+def test_a_quarantine_beside_the_logs_is_not_replayed(run: Run, bucket: Any) -> None:
+    aside = ("--quarantine", "s3://call-logs/aside")
+    bucket("a.json", lines(log("r1"), "nonsense"))
+    assert replay(run, "s3://call-logs", *aside)["quarantined"] == 1
+    again = replay(run, "s3://call-logs", *aside)
+    assert (again["deliveries"], again["ignored"]) == (2, 1)
+    assert json.loads(run("quarantine", "list", "--json", *aside))["count"] == 1
 
 
 def test_a_quarantine_in_s3_is_listed_shown_and_dropped(run: Run, bucket: Any) -> None:
