@@ -24,7 +24,7 @@ from tests.bench.measuring import answer, expect_equal, request
 from tests.bench.workload import SEED
 from tests.dynamodb import client, local_endpoint, new_prefix
 from worker.adapters import dynamodb_ledger
-from worker.adapters.dynamodb_items import FIELD_LETTERS, day_key
+from worker.adapters.dynamodb_items import day_key
 from worker.adapters.dynamodb_ledger import DynamoLedger, Outcome
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.bootstrap import make_poster
@@ -32,7 +32,15 @@ from worker.core.batch import Batch
 from worker.core.decoders import Decoder
 from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
 from worker.core.posting import Poster
-from worker.core.transactions import WIDE_KINDS, CallWrite, Transaction, balance_keys
+from worker.core.transactions import (
+    FIELD_LETTERS,
+    WIDE_KINDS,
+    BalanceKey,
+    CallWrite,
+    Sum,
+    Transaction,
+    balance_keys,
+)
 from worker.pipeline import Digester
 from worker.settings import Settings
 from worker.traffic.profile import bench_profile
@@ -46,7 +54,9 @@ Item = dict[str, Any]
 def one_by_one(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
     """Pack nothing: the competitor."""
     for write in writes:
-        needed = {key for leaf, _, _ in write.postings for key in balance_keys(leaf)}
+        needed: dict[BalanceKey, set[Sum]] = {
+            key: set() for leaf, _, _ in write.postings for key in balance_keys(leaf)
+        }
         yield Transaction([write], needed)
 
 

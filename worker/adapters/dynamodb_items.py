@@ -32,9 +32,8 @@ from zlib import crc32
 
 from worker.core.budget import Scope
 from worker.core.codec import owner_offset
-from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
-from worker.core.spend import tokens_of
-from worker.core.transactions import WIDE_KINDS, BalanceKey
+from worker.core.ledger import AMOUNT_FIELDS, Amounts
+from worker.core.transactions import FIELD_LETTERS, BalanceKey, Posted, additions
 
 Item = dict[str, Any]
 """An item, or a key, in DynamoDB's wire form (`{"pk": {"S": "w"}}`)."""
@@ -51,9 +50,6 @@ PAYER_SHARDS_MAX: Final = 8
 PAYER_BYTES_MAX: Final = 1_500
 """Of a payer's name in a key, which may have 2,048 bytes."""
 
-FIELD_LETTERS: Final = "abcdefghijkl"
-"""One letter for each of `AMOUNT_FIELDS`, in their order. Never reordered."""
-
 WIDE_LETTERS: Final = {
     "agent": "g",
     "team": "t",
@@ -63,7 +59,7 @@ WIDE_LETTERS: Final = {
     "everything": "e",
 }
 WIDE_FIGURES: Final = "cnt"
-"""What wide items keep of each scope; see `wide_figures`."""
+"""What wide items keep of each scope; see `transactions.wide_figures`."""
 
 EXPRESSION_BYTES_MAX: Final = 4_000
 """An expression may have 4 KB (AWS documentation: "Quotas in Amazon DynamoDB")."""
@@ -202,7 +198,7 @@ def day_bucket(day: int, bucket: int) -> str:
 
 
 def balance_update(
-    key: BalanceKey, postings: Iterable[tuple[Leaf, Amounts, int]], shard: int
+    key: BalanceKey, postings: Iterable[Posted], shard: int
 ) -> tuple[Item, dict[str, Any]] | None:
     """Return the key and the expression that add postings to one shard of a balance.
 
@@ -210,18 +206,19 @@ def balance_update(
 
     All names are flat and made of letters and digits, so they need no placeholders. None if
     there is nothing to add.
+
+    An expression of `ADDITIONS_MAX` names is as long as may be, so `pack` puts no more together.
     """
-    deltas = _payer_deltas(postings) if key.principal else _wide_deltas(key.day, postings)
     values: Item = {}
-    additions = []
-    for name, delta in deltas.items():
+    added = []
+    for name, delta in _deltas(key, postings).items():
         if delta:
             marker = f":{len(values)}"
             values[marker] = {"N": str(delta)}
-            additions.append(f"{name} {marker}")
-    if not additions:
+            added.append(f"{name} {marker}")
+    if not added:
         return None
-    expression = f"ADD {', '.join(additions)}"
+    expression = f"ADD {', '.join(added)}"
     if key.principal:
         bucket = crc32(key.principal.encode()) % DAY_BUCKETS
         values[":g"] = {"S": day_bucket(key.day, bucket)}
@@ -232,36 +229,14 @@ def balance_update(
     }
 
 
-def _payer_deltas(postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
+def _deltas(key: BalanceKey, postings: Iterable[Posted]) -> dict[str, int]:
     deltas: dict[str, int] = {}
-    for _, amounts, shape_id in postings:
-        prefix = f"l{_text_id(shape_id)}"
-        for letter, name in zip(FIELD_LETTERS, AMOUNT_FIELDS, strict=True):
-            attribute = prefix + letter
-            deltas[attribute] = deltas.get(attribute, 0) + getattr(amounts, name)
+    for posted in postings:
+        for (what, letter), delta in additions(key, posted):
+            name = wide_name(*what) if isinstance(what, tuple) else f"l{_text_id(what)}"
+            attribute = name + letter
+            deltas[attribute] = deltas.get(attribute, 0) + delta
     return deltas
-
-
-def _wide_deltas(day: int, postings: Iterable[tuple[Leaf, Amounts, int]]) -> dict[str, int]:
-    deltas: dict[str, int] = {}
-    for leaf, amounts, _ in postings:
-        local = dict(leaf.local_days)
-        figures = wide_figures(amounts)
-        for kind in WIDE_KINDS:
-            if local.get(kind, leaf.day) != day:
-                continue
-            scope = "" if kind == "everything" else getattr(leaf, kind)
-            if not scope and kind != "everything":
-                continue
-            name = wide_name(kind, scope)
-            for letter, figure in figures.items():
-                deltas[name + letter] = deltas.get(name + letter, 0) + figure
-    return deltas
-
-
-def wide_figures(amounts: Amounts) -> dict[str, int]:
-    """Return what wide items keep of amounts: `c` cost in pico-USD, `n` calls, `t` tokens."""
-    return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens_of(amounts)}
 
 
 @lru_cache(maxsize=NAMES_KEPT)

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, Protocol
 
-from worker.adapters.dynamodb_items import day_key, wide_figures, wide_name
+from worker.adapters.dynamodb_items import day_key, wide_name
 from worker.core.ledger import Amounts, Leaf
-from worker.core.transactions import WIDE_KINDS
+from worker.core.transactions import WIDE_KINDS, wide_figures
 from worker.ports import Difference, Verification
 
 PASSES_MAX: Final = 6

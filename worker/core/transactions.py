@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from worker.core.ledger import Amounts, Leaf
+from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
+from worker.core.spend import tokens_of
 
 ITEMS_MAX: Final = 100
 """Items in one transaction (AWS documentation: "Amazon DynamoDB Transactions: How it works")."""
@@ -22,6 +23,19 @@ BYTES_MAX: Final = 3_500_000
 """Entry bytes in one transaction; the service allows 4 MB of items altogether."""
 
 ENTRY_OVERHEAD_BYTES: Final = 64
+
+ADDITIONS_MAX: Final = 180
+"""Sums that one transaction adds to in one balance item.
+
+They are named in an expression that may have 4 KB (AWS documentation: "Quotas in Amazon
+DynamoDB"), in about 22 bytes each. One call adds to 36 at most: it always fits.
+"""
+
+FIELD_LETTERS: Final = "abcdefghijkl"
+"""One letter for each of `AMOUNT_FIELDS`, in their order. Never reordered."""
+
+Posted = tuple[Leaf, Amounts, int]
+"""What to add to which leaf, and an id that tells the leaves of a balance item apart."""
 
 
 class BalanceKey(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -52,14 +66,23 @@ class CallWrite(msgspec.Struct, gc=False):
     key: bytes
     body: bytes
     expected: bytes | None
-    postings: tuple[tuple[Leaf, Amounts, int], ...]
+    postings: tuple[Posted, ...]
+
+
+Sum = tuple[int | tuple[str, str], str]
+"""A sum in a balance item: of a leaf's id or of a scope's kind and id; and a figure's letter."""
 
 
 class Transaction(msgspec.Struct, gc=False):
-    """Calls that are booked together, all or none."""
+    """Calls that are booked together, all or none.
+
+    Attributes:
+        writes: The calls.
+        balances: The balance items that they touch, and which sums in each.
+    """
 
     writes: list[CallWrite] = []
-    balances: set[BalanceKey] = set()
+    balances: dict[BalanceKey, set[Sum]] = {}
 
 
 def balance_keys(leaf: Leaf) -> list[BalanceKey]:
@@ -80,21 +103,69 @@ WIDE_KINDS: Final = ("agent", "team", "application", "account", "model", "everyt
 """Scopes whose sums are kept in the wide items of a day."""
 
 
+def additions(key: BalanceKey, posted: Posted) -> Iterator[tuple[Sum, int]]:
+    """Yield what a posting adds to which sums of a balance item that it touches, zeros left out.
+
+    A payer's item keeps all amounts of each leaf, everybody's a few figures of each scope.
+    """
+    leaf, amounts, leaf_id = posted
+    if key.principal:
+        for letter, name in zip(FIELD_LETTERS, AMOUNT_FIELDS, strict=True):
+            delta = getattr(amounts, name)
+            if delta:
+                yield (leaf_id, letter), delta
+        return
+    local = dict(leaf.local_days)
+    figures = [(letter, delta) for letter, delta in wide_figures(amounts).items() if delta]
+    for kind in WIDE_KINDS:
+        scope = "" if kind == "everything" else getattr(leaf, kind)
+        if local.get(kind, leaf.day) == key.day and (scope or kind == "everything"):
+            for letter, delta in figures:
+                yield ((kind, scope), letter), delta
+
+
+def wide_figures(amounts: Amounts) -> dict[str, int]:
+    """Return what wide items keep of amounts: `c` cost in pico-USD, `n` calls, `t` tokens."""
+    return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens_of(amounts)}
+
+
 def pack(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
     """Group calls into transactions, those of one payer and day together."""
     current, size = Transaction(), 0
     for write in sorted(writes, key=_order):
-        needed = {key for leaf, _, _ in write.postings for key in balance_keys(leaf)}
+        needed = _sums(write)
         weight = len(write.key) + len(write.body) + ENTRY_OVERHEAD_BYTES
-        items = len(current.writes) + 1 + len(current.balances | needed)
-        if current.writes and (items > ITEMS_MAX or size + weight > BYTES_MAX):
+        if current.writes and (size + weight > BYTES_MAX or not _has_room(current, needed)):
             yield current
             current, size = Transaction(), 0
         current.writes.append(write)
-        current.balances |= needed
+        for key, sums in needed.items():
+            current.balances.setdefault(key, set()).update(sums)
         size += weight
     if current.writes:
         yield current
+
+
+def _sums(write: CallWrite) -> dict[BalanceKey, set[Sum]]:
+    """Return the sums that a call adds to, by balance item."""
+    needed: dict[BalanceKey, set[Sum]] = {}
+    for posted in write.postings:
+        for key in balance_keys(posted[0]):
+            needed.setdefault(key, set()).update(name for name, _ in additions(key, posted))
+    return needed
+
+
+def _has_room(transaction: Transaction, needed: dict[BalanceKey, set[Sum]]) -> bool:
+    """Whether a call that needs these sums may join a transaction."""
+    balances = transaction.balances
+    fresh = sum(key not in balances for key in needed)
+    if len(transaction.writes) + 1 + len(balances) + fresh > ITEMS_MAX:
+        return False
+    return all(
+        len(balances[key]) + len(sums - balances[key]) <= ADDITIONS_MAX
+        for key, sums in needed.items()
+        if key in balances
+    )
 
 
 def _order(write: CallWrite) -> tuple[str, int, str, bytes]:
