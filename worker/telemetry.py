@@ -46,6 +46,7 @@ MetricName = Literal[
     "breaker_open",
     "deliveries_in_flight",
     "receives_failed",
+    "source_behind_seconds",
     "batches_failed",
 ]
 """Every metric there is. Prometheus has them as `ledgerock_NAME`, counters with `_total`."""
@@ -126,6 +127,12 @@ METRICS: Final[Mapping[MetricName, Metric]] = {
     "breaker_open": Metric("gauge", "1 while the breaker is open, 0.5 half-open, 0 closed."),
     "deliveries_in_flight": Metric("gauge", "Deliveries received and not yet settled."),
     "receives_failed": Metric("counter", "Polls of a source that failed.", labels=("source",)),
+    "source_behind_seconds": Metric(
+        "gauge",
+        "How far a stream's shard that is furthest behind is behind its newest record.",
+        "Seconds",
+        labels=("source",),
+    ),
     "batches_failed": Metric("counter", "Batches that ended with an error nobody expected."),
 }
 """The one table of all metrics."""

@@ -27,8 +27,8 @@ from worker.bootstrap import Booking, open_worker
 from worker.core.budget import Budget
 from worker.core.events import BUDGET_THRESHOLD_CROSSED
 from worker.core.ledger import Amounts
-from worker.pipeline import Pipeline, Step
-from worker.ports import Delivery, Notice, Processed, Source
+from worker.pipeline import Digest, Pipeline, Step
+from worker.ports import Committed, Delivery, Notice, Processed, Source
 from worker.runtime import announcing
 from worker.runtime.worker import Worker
 from worker.runtime.working import Books
@@ -272,6 +272,12 @@ class Noting:
     @property
     def fault(self) -> str:
         return self._pipeline.fault
+
+    async def book(self, digest: Digest) -> Committed:
+        return await self._pipeline.book(digest)
+
+    async def probe(self) -> None:
+        await self._pipeline.probe()
 
     async def steps(
         self, deliveries: Sequence[Delivery], *, deadline: float | None = None

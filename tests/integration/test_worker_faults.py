@@ -37,8 +37,8 @@ from tests.records import line, log, poison
 from tests.workers import WorkerProcess
 from worker.core.budget import Budget, Scope
 from worker.core.results import DeliveryResult
-from worker.pipeline import Step
-from worker.ports import Delivery
+from worker.pipeline import Digest, Step
+from worker.ports import Committed, Delivery
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -65,6 +65,12 @@ class Gated:
     @property
     def fault(self) -> str:
         return self._books.fault
+
+    async def book(self, digest: Digest) -> Committed:
+        return await self._books.book(digest)
+
+    async def probe(self) -> None:
+        await self._books.probe()
 
     async def steps(
         self, deliveries: Sequence[Delivery], *, deadline: float | None = None

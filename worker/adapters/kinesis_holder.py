@@ -10,6 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from worker.adapters.kinesis_leases import (
@@ -27,6 +28,8 @@ from worker.core.errors import ConfigurationError, TransientError
 CHECKPOINT_SECONDS: Final = 1.0
 """How often checkpoints are written at most."""
 STEAL_ATTEMPTS_MAX: Final = 3
+ROUND: Final = "round"
+"""The part that looks at leases and shards, in faults; the others are shards and their leases."""
 
 # Parts of the lease's time. An owner stops handing records over well before anybody may take
 # the lease: it counts from before its last write, the others from after they saw it.
@@ -49,7 +52,8 @@ class ShardHolder:
     Attributes:
         worker: This worker's name in leases; a new one for every process.
         shards: What is held, by `Shard.key`.
-        fault: The last error of a task, until somebody takes it.
+        fault: The last fault of a part, until somebody takes it.
+        fatal: The first error that nobody expected; the task that met it is gone.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class ShardHolder:
         self.worker = uuid.uuid4().hex
         self.shards: dict[str, Shard] = {}
         self.fault: Exception | None = None
+        self.fatal: Exception | None = None
+        self._faults: dict[str, tuple[Exception, int]] = {}
         self._stream = stream
         self._leases = leases
         self._lease_seconds = lease_seconds
@@ -85,6 +91,20 @@ class ShardHolder:
     def is_held(self, shard: Shard) -> bool:
         """Whether nobody else can have taken the shard yet; its records may be handed over."""
         return time.monotonic() < shard.kept_at + self._lease_seconds * HELD_PART
+
+    @property
+    def standing(self) -> Exception | None:
+        """The fault of a part that has not worked since: of a shard, a lease, or the round.
+
+        One that may have passed by itself is none, unless it is met again.
+        """
+        standing = [
+            error
+            for error, times in self._faults.values()
+            if times > 1 or isinstance(error, ConfigurationError)
+        ]
+        standing.sort(key=lambda error: not isinstance(error, ConfigurationError))
+        return next(iter(standing), None)
 
     def look_again(self) -> None:
         """Look at leases and shards now, and read on at once."""
@@ -123,7 +143,9 @@ class ShardHolder:
             try:
                 await self._round()
             except (TransientError, ConfigurationError) as error:
-                self._told(error)
+                self._told(error, ROUND)
+            else:
+                self._told(None, ROUND)
             await _until(self._look, self._lease_seconds * ROUND_PART)
 
     async def _round(self) -> None:
@@ -206,13 +228,16 @@ class ShardHolder:
     def _hold(self, lease: Lease, begun_at: float) -> None:
         shard = Shard(lease, begun_at, self._stream.name, self._room, self._on_change)
         self.shards[shard.key] = shard
-        reader = ShardReader(shard, self._stream, self._room, self._told)
+        told = partial(self._told, part=shard.key)
+        reader = ShardReader(shard, self._stream, self._room, told)
         self._readers[shard.key] = self._spawn(reader.run())
 
     def _drop(self, shard: Shard) -> None:
         """Hold a shard no longer."""
         if self.shards.pop(shard.key, None) is not None:
             self._readers.pop(shard.key).cancel()
+            self._told(None, shard.key)
+            self._told(None, _lease_part(shard))
             shard.let_go()
             self._look.set()
             self._on_change()
@@ -264,8 +289,9 @@ class ShardHolder:
                         break
                     shard.lease = found  # written before, by a request whose answer was lost
         except (TransientError, ConfigurationError, TimeoutError) as error:
-            self._told(error)
+            self._told(error, _lease_part(shard))
             return
+        self._told(None, _lease_part(shard))
         if found != wanted or wanted.owner == NOBODY:
             self._drop(shard)
             return
@@ -273,12 +299,17 @@ class ShardHolder:
 
     # --- Tasks ---------------------------------------------------------------------------
 
-    def _told(self, error: Exception) -> None:
-        """Keep an error for whoever receives next."""
+    def _told(self, error: Exception | None, part: str) -> None:
+        """Keep a fault of a part, also for whoever receives next; None: the part works."""
+        if error is None:
+            self._faults.pop(part, None)
+            return
         if isinstance(error, TimeoutError):
             error = TransientError(
                 f"Kinesis stream {self._stream.stream}: its leases cannot be written in time"
             )
+        _, times = self._faults.get(part, (error, 0))
+        self._faults[part] = (error, times + 1)
         self.fault = error
         self._on_change()
 
@@ -289,7 +320,12 @@ class ShardHolder:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._told(error)
+            self.fatal = self.fatal or error
+            self._on_change()
+
+
+def _lease_part(shard: Shard) -> str:
+    return f"lease of {shard.key}"
 
 
 def _new_lease(shard: ListedShard, version: int = 0) -> Lease:

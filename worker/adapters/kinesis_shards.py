@@ -201,7 +201,7 @@ class ShardReader:
         shard: Where records go.
         stream: Where they come from.
         room: Shared with other readers.
-        on_fault: Told of errors; they may pass.
+        on_fault: Told of errors, they may pass; of None when a request succeeded.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class ShardReader:
         shard: Shard,
         stream: KinesisStream,
         room: Room,
-        on_fault: Callable[[Exception], None],
+        on_fault: Callable[[Exception | None], None],
     ) -> None:
         """Begin at the checkpoint."""
         self._shard = shard
@@ -232,6 +232,7 @@ class ShardReader:
             if not shard.is_read_out:
                 await asyncio.sleep(limits.poll_seconds)
                 await self._pause(seconds - limits.poll_seconds)
+        self._on_fault(None)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
@@ -264,6 +265,7 @@ class ShardReader:
         except ConfigurationError as error:
             self._on_fault(error)
             return BACKOFF_LAST_SECONDS
+        self._on_fault(None)
         self._iterator = page.iterator
         if page.records:
             self._position = page.records[-1].sequence

@@ -15,7 +15,7 @@ from worker.adapters.kinesis_holder import ShardHolder
 from worker.adapters.kinesis_leases import LeaseStore
 from worker.adapters.kinesis_requests import KinesisStream
 from worker.adapters.kinesis_shards import Limits
-from worker.core.errors import ConfigurationError, TransientError
+from worker.core.errors import ConfigurationError
 from worker.ports import Delivery, Processed
 
 DELIVERIES_MAX: Final = 500
@@ -29,7 +29,7 @@ _DEFAULTS: Final = Limits()
 
 
 class KinesisSource:
-    """A `worker.ports.Source` that reads a stream.
+    """A `worker.ports.Stream`: its shards are read side by side, and fail alone.
 
     Args:
         stream: Name or ARN.
@@ -71,10 +71,22 @@ class KinesisSource:
         """How far behind the newest record the shard is that is furthest behind, milliseconds."""
         return max((shard.behind_ms or 0 for shard in self._holder.shards.values()), default=0)
 
+    @property
+    def fault(self) -> Exception | None:
+        """Why some shard, or the leases, cannot be worked with; None once all can again."""
+        return self._holder.fatal or self._holder.standing
+
     async def receive(self) -> Sequence[Delivery]:
-        """Wait a moment for records of any shard that is held; see the port."""
+        """Wait a moment for records of any shard that is held; see the port.
+
+        Raises:
+            TransientError: A fault was met, and there is nothing to hand over.
+            ConfigurationError: Likewise, one that the operator must mend.
+            RuntimeError: A task met an error that nobody expected, and is gone.
+        """
         if self._is_closed:
             return []
+        self._raise_fatal()
         self._holder.start()
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
         while not (deliveries := self._collect()):
@@ -107,6 +119,7 @@ class KinesisSource:
         self._holder.look_again()
         deadline = asyncio.get_running_loop().time() + DRAINED_SECONDS
         while not self._holder.is_drained(since):
+            self._raise_fatal()
             if isinstance(self._holder.fault, ConfigurationError):
                 self._raise_fault()
             if any(shard.unsettled for shard in self._holder.shards.values()):
@@ -149,9 +162,12 @@ class KinesisSource:
         return True
 
     def _raise_fault(self) -> None:
+        self._raise_fatal()
         fault, self._holder.fault = self._holder.fault, None
-        if isinstance(fault, TransientError | ConfigurationError):
-            raise fault
         if fault is not None:
-            message = f"{self.name}: reading stopped: {fault!r}"
-            raise RuntimeError(message) from fault
+            raise fault
+
+    def _raise_fatal(self) -> None:
+        if self._holder.fatal is not None:
+            message = f"{self.name}: reading stopped: {self._holder.fatal!r}"
+            raise RuntimeError(message) from self._holder.fatal

@@ -16,7 +16,7 @@ from worker.ports.ledger import Committed, Difference, Ledger, Rebooking, Verifi
 from worker.ports.objects import Folder, ObjectReader, ObjectStore, OpenedObject, StoredObject
 from worker.ports.quarantine import Quarantine, QuarantinedRecord
 from worker.ports.state import BudgetStore, Notes, ProfileSource, ProfileStore
-from worker.ports.transport import Delivery, Processed, Source
+from worker.ports.transport import Delivery, Processed, Source, Stream
 
 __all__ = [
     "BudgetStore",
@@ -43,5 +43,6 @@ __all__ = [
     "Rebooking",
     "Source",
     "StoredObject",
+    "Stream",
     "Verification",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -79,3 +79,16 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Give back what is held (leases, connections). Unsettled deliveries come again."""
+
+
+@runtime_checkable
+class Stream(Source, Protocol):
+    """A source that is read in parts (shards), each of which may fail, or fall behind, alone."""
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why a part cannot be read, while others may; None once all of them can."""
+
+    @property
+    def behind_ms(self) -> int:
+        """How far behind its newest record the part is that is furthest behind, milliseconds."""

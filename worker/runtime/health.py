@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from worker.ports import Stream
 from worker.runtime.breaker import Breaker
 from worker.runtime.holding import Holdings
 
@@ -18,7 +20,9 @@ class Health:
         breaker: Open, it makes the worker unhealthy.
         holdings: What is in hand, and since when.
         sources: Names of all sources; ready means that each was reached.
-        lag_seconds_max: Beyond this age of the oldest delivery in hand it is not ready.
+        lag_seconds_max: Beyond this age of the oldest delivery in hand it is not ready, nor when
+            a stream is further behind.
+        streams: Those of the sources that know how far behind they are.
     """
 
     def __init__(
@@ -28,12 +32,14 @@ class Health:
         holdings: Holdings,
         sources: tuple[str, ...],
         lag_seconds_max: int,
+        streams: Sequence[Stream] = (),
     ) -> None:
         """Be well, and not ready yet."""
         self._breaker = breaker
         self._holdings = holdings
         self._sources = sources
         self._lag_seconds_max = lag_seconds_max
+        self._streams = tuple(streams)
         self._faults: dict[str, str] = {}
         self._warnings: dict[str, str] = {}
         self._connected: set[str] = set()
@@ -83,6 +89,10 @@ class Health:
         oldest_ms = self._holdings.oldest_ms()
         return 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
 
+    def behind_seconds(self) -> dict[str, float]:
+        """Return how far each stream is behind its newest record."""
+        return {stream.name: stream.behind_ms / 1000 for stream in self._streams}
+
     def unhealthy(self, now: float) -> list[str]:
         """Return why the worker is not well; nothing if it is."""
         reasons = [f"{part}: {reason}" for part, reason in sorted(self._faults.items())]
@@ -108,6 +118,11 @@ class Health:
             reasons.append(
                 f"the oldest delivery in hand is {lag:.0f} s old, more than {self._lag_seconds_max}"
             )
+        reasons += [
+            f"{source}: {behind:.0f} s behind its newest record, more than {self._lag_seconds_max}"
+            for source, behind in self.behind_seconds().items()
+            if behind > self._lag_seconds_max
+        ]
         if self.is_stopping:
             reasons.append("stopping")
         return reasons

@@ -10,7 +10,7 @@ import structlog
 
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.results import DeliveryResult
-from worker.ports import Clock, Delivery, Processed, Source
+from worker.ports import Clock, Delivery, Processed, Source, Stream
 from worker.runtime.batching import BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.health import Health
@@ -109,8 +109,20 @@ class Receiving:
                 failures += 1
             else:
                 failures = 0
-                self._reached.add(source.name)
-                self._health.connected(source.name)
+                if self.note(source):
+                    self._reached.add(source.name)
+
+    def note(self, source: Source) -> bool:
+        """Note that a source was asked; return whether all of it can be read."""
+        fault = source.fault if isinstance(source, Stream) else None
+        self._health.warning(f"reading {source.name}", None if fault is None else str(fault))
+        if fault is None:
+            self._health.connected(source.name)
+            return True
+        self._health.disconnected(source.name)
+        if isinstance(fault, ConfigurationError):
+            self._health.fault(source.name, str(fault))
+        return False
 
     def _failed(self, source: Source, error: Exception, failures: int) -> None:
         self._meter.add("receives_failed", source=source.name)

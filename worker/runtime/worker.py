@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
-from worker.ports import Clock, Source
+from worker.ports import Clock, Source, Stream
 from worker.runtime.announcing import Announces, Announcing, LookAtAll
 from worker.runtime.batching import BatchQueue
 from worker.runtime.breaker import Breaker
@@ -90,6 +90,7 @@ class Worker:
             holdings=self.holdings,
             sources=tuple(source.name for source in sources),
             lag_seconds_max=settings.lag_seconds_max,
+            streams=[source for source in sources if isinstance(source, Stream)],
         )
         self.queue = BatchQueue(
             sources,
@@ -148,6 +149,8 @@ class Worker:
         self.meter.set("breaker_open", {"closed": 0.0, "half-open": 0.5, "open": 1.0}[state])
         self.meter.set("quarantined_share", self.breaker.share)
         self.meter.set("deliveries_in_flight", len(self.holdings))
+        for source, behind in self.health.behind_seconds().items():
+            self.meter.set("source_behind_seconds", behind, source=source)
         return self.meter.text()
 
     # --- Its life -----------------------------------------------------------------------------
@@ -217,7 +220,7 @@ class Worker:
         """Note early that a source is reached: a poll of a quiet one takes long to say so."""
         try:
             await source.is_drained()
-            self.health.connected(source.name)
+            self._receiving.note(source)
         except (TransientError, ConfigurationError):
             pass  # the receivers meet it as well, and say what it is
         await asyncio.Event().wait()
