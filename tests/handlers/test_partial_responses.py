@@ -1,6 +1,7 @@
 """What AWS is told to hand over again: exactly what is not booked, in the shape it documents."""
 
 import random
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from tests.handlers.lambdas import (
     sequence_number,
     sqs_event,
 )
-from worker.core.errors import ConfigurationError, LedgerCorruptError
+from worker.core.errors import ConfigurationError, LedgerCorruptError, RefusedError
+from worker.pipeline import Digest, Figures, Step
+from worker.ports import Delivery
 
 DEFERRED = "Deferred"
 QUARANTINED = "Quarantined"
@@ -206,3 +209,52 @@ def test_an_error_nobody_expected_quotes_no_text(start: Start) -> None:
         kinesis.handler(kinesis_event(b"{}"), context())
     assert "secret" not in str(found.value)
     assert found.value.__suppress_context__
+
+
+# --- Deliveries that can never be booked -----------------------------------------------------
+
+
+class Strict(ScriptedPipeline):
+    """Fails with whatever holds one of some deliveries; keeps what it is told to put aside."""
+
+    def __init__(self, refused: set[str], error: Exception) -> None:
+        super().__init__()
+        self.refused, self.failure = refused, error
+        self.put_aside: list[str] = []
+
+    async def steps(
+        self, deliveries: Sequence[Delivery], *, deadline: float | None = None
+    ) -> AsyncGenerator[Step, None]:
+        if any(one.receipt in self.refused for one in deliveries):
+            raise self.failure
+        async for step in super().steps(deliveries, deadline=deadline):
+            yield Step(step.processed, Figures(recorded=1))
+
+    async def book(self, digest: Digest) -> None:
+        self.put_aside += [one.position.source for one in digest.malformed]
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_what_the_ledger_refuses_is_put_aside_at_once(start: Start, fifo: bool) -> None:
+    pipeline = Strict({message_id(1), message_id(3)}, RefusedError("too large"))
+    start(opener(scripted(pipeline)))
+    assert failures(sqs.handler(sqs_event(*["{}"] * 5, fifo=fifo), context())) == []
+    assert [one.rpartition("/")[2] for one in pipeline.put_aside] == [message_id(1), message_id(3)]
+
+
+def test_a_record_that_always_fails_holds_up_its_shard_for_three_tries(start: Start) -> None:
+    pipeline = Strict({sequence_number(1)}, LedgerCorruptError("an entry cannot be read"))
+    start(opener(scripted(pipeline)))
+    event = kinesis_event(*[b"{}"] * 3)
+    answers = [failures(kinesis.handler(event, context())) for _ in range(3)]
+    assert answers == [[sequence_number(1)], [sequence_number(1)], []]
+    assert len(pipeline.put_aside) == 1
+
+
+def test_an_error_that_hits_everything_fails_every_invocation(start: Start) -> None:
+    pipeline = Strict({message_id(number) for number in range(9)}, ValueError("a bug"))
+    start(opener(scripted(pipeline)))
+    for _ in range(4):
+        with pytest.raises(runtime.FailedError, match="ValueError"):
+            sqs.handler(sqs_event(*["{}"] * 9), context())
+    assert pipeline.put_aside == []

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,12 @@ from tests.kinesis_readers import (
     source_on,
     until,
 )
-from tests.kinesis_stub import StubStream
+from tests.kinesis_stub import StubStream, client_error
 from worker.adapters.kinesis_checkpoint import SHARD_END
 from worker.adapters.kinesis_leases import Lease, MemoryLeases
+from worker.adapters.kinesis_source import KinesisSource
 from worker.core.errors import ConfigurationError, TransientError
+from worker.ports import Stream
 
 SHARD = "shardId-000000000000"
 
@@ -121,6 +125,54 @@ def test_what_the_operator_must_mend_is_told(operation: str, code: str, told: st
         source = source_on(stream)
         with pytest.raises(ConfigurationError, match=told):
             await source.receive()
+        await source.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "LimitExceededException"])
+def test_the_fault_of_a_shard_stands_until_a_request_of_its_own_succeeds(
+    monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr("worker.adapters.kinesis_shards.BACKOFF_LAST_SECONDS", 0.01)
+    monkeypatch.setattr("worker.adapters.kinesis_source.WAIT_SECONDS", 0.05)
+
+    class OneOfTwo(StubStream):
+        is_failing = True
+
+        async def get_shard_iterator(self, **arguments: Any) -> dict[str, Any]:
+            if self.is_failing and arguments["ShardId"] == SHARD:
+                raise client_error(code, "GetShardIterator")
+            return await super().get_shard_iterator(**arguments)
+
+    async def scenario() -> None:
+        stream = OneOfTwo(shards=2)
+        source = source_on(stream)
+        other = "shardId-000000000001"
+        assert isinstance(source, Stream)
+        stream.put(SHARD, b"failing")
+        for number in range(3):
+            stream.put(other, b"%d" % number)
+            with suppress(ConfigurationError):
+                assert [one.body for one in await receive_all(source, 1)] == [b"%d" % number]
+            await until(lambda: source.fault)
+            assert "GetShardIterator" in str(source.fault)
+        stream.is_failing = False
+        await until(lambda: source.fault is None)
+        await source.close()
+
+    run(scenario)
+
+
+def test_the_fault_of_the_leases_stands_until_they_can_be_looked_at() -> None:
+    async def scenario() -> None:
+        stream = StubStream()
+        stream.fail("list_shards", *["LimitExceededException"] * 2)
+        source = source_on(stream, lease_seconds=0.1)
+        with suppress(TransientError):
+            await source.receive()
+        await until(lambda: source.fault)
+        await until(lambda: source.fault is None)
         await source.close()
 
     run(scenario)
@@ -234,5 +286,30 @@ def test_a_bug_in_a_task_is_not_hidden() -> None:
         with pytest.raises(RuntimeError, match="bug"):
             await source.receive()
         await source.close()
+
+    run(scenario)
+
+
+def test_what_ended_a_task_is_raised_whatever_else_comes() -> None:
+    async def scenario() -> None:
+        stream = StubStream(shards=2)
+        source = source_on(stream)
+        stream.fail("get_records", KeyError("Records"))
+        await until_fatal(source)
+        stream.put(SHARD, b"1")
+        stream.put("shardId-000000000001", b"1")
+        stream.fail("list_shards", "LimitExceededException")
+        await until(lambda: any(shard.ready for shard in source._holder.shards.values()))
+        source._holder._told(TransientError("throttled"), "round")
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="Records"):
+                await source.receive()
+        with pytest.raises(RuntimeError, match="Records"):
+            await source.is_drained()
+        await source.close()
+
+    async def until_fatal(source: KinesisSource) -> None:
+        source._holder.start()
+        await until(lambda: source.fault)
 
     run(scenario)

@@ -81,3 +81,19 @@ def test_what_stays_bad_is_tried_ever_more_rarely() -> None:
         assert breaker.add(at, records=1, quarantined=1, deliveries=1)
     assert rests[:3] == [REST_SECONDS, 2 * REST_SECONDS, 4 * REST_SECONDS]
     assert rests[-1] == REST_SECONDS_MAX
+
+
+def test_half_open_good_news_waits_for_the_end_of_a_delivery_and_bad_news_does_not() -> None:
+    breaker = Breaker()
+    feed(breaker, WINDOW_RECORDS, bad=True)
+    at = REST_SECONDS
+    # A notification of an object that is not read yet, then a part of the object.
+    assert not breaker.add(at, records=1, quarantined=0, deliveries=0)
+    assert breaker.state(at) == "half-open"
+    assert breaker.add(at, records=50, quarantined=50, deliveries=0)
+    assert breaker.state(at) == "open"
+    at += 2 * REST_SECONDS
+    assert not breaker.add(at, records=50, quarantined=5, deliveries=0)
+    assert breaker.state(at) == "half-open"
+    assert not breaker.add(at, records=0, quarantined=0, deliveries=1)
+    assert breaker.state(at) == "closed"

@@ -247,7 +247,8 @@ async def test_an_error_nobody_expected_is_isolated_and_ends_the_worker_if_it_re
         made.ledger.faults = [RuntimeError("a bug") for _ in range(50)]
         made.send(range(3, 20))
         assert await task == 1
-    assert made.sample("batches_failed_total") == 1 + 5
+    # That of three, then five deliveries alone, each of a batch that failed before.
+    assert 1 + 5 < made.sample("batches_failed_total") <= 1 + 2 * 5
     assert await made.calls() == 3
 
 
