@@ -1,9 +1,10 @@
 """Deliveries that cannot be booked, and most of what comes being poison: the worker goes on."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.calls import asynchronous, call, fold, poster
 from tests.notifications import BUCKET, notification
@@ -21,8 +22,10 @@ from worker.ports import Committed
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     make_impatient(monkeypatch)
+    with capture_logs():  # to print a traceback takes a second
+        yield
 
 
 def refuse(
