@@ -21,7 +21,7 @@ from tests.shared_books import (
 from worker.adapters import dynamodb_requests
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
-from worker.core.errors import ConfigurationError, RefusedError, TransientError
+from worker.core.errors import ConfigurationError, LedgerCorruptError, RefusedError, TransientError
 from worker.core.evidence import Counts
 
 POSTER = poster()
@@ -172,6 +172,7 @@ async def test_requests_that_cannot_succeed_are_not_repeated() -> None:
     async with client(local_endpoint()) as real:
         for code, kind in (
             ("ValidationException", RefusedError),
+            ("IdempotentParameterMismatchException", LedgerCorruptError),
             ("AccessDeniedException", ConfigurationError),
         ):
             faulty = _Scripted(real, [code] * 100)

@@ -47,6 +47,13 @@ SHARDS_MAX: Final = 32
 PAYER_SHARDS_MAX: Final = 8
 """Shards of a payer's day at most, once it is hot."""
 
+LAYERS_MAX: Final = 10
+"""Sets of shards of a balance at most; another is begun where an item is as large as may be.
+
+Callers choose the model ids of calls that fail, so that one may fill an item: 400 KB are about
+12,000 such ids (AWS documentation: "Quotas in Amazon DynamoDB").
+"""
+
 PAYER_BYTES_MAX: Final = 1_500
 """Of a payer's name in a key, which may have 2,048 bytes."""
 
@@ -164,6 +171,11 @@ def request_key(request: bytes) -> dict[str, Any]:
 
 
 # --- Balances --------------------------------------------------------------------------------
+
+
+def shard_of(key: BalanceKey, shard: int, layer: int) -> int:
+    """Number a shard over all layers. Whoever reads a balance adds all of them up."""
+    return shard + layer * (PAYER_SHARDS_MAX if key.principal else SHARDS_MAX)
 
 
 def day_key(day: int) -> str:

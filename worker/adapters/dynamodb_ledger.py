@@ -30,6 +30,7 @@ from worker.adapters.dynamodb_requests import (
     backoff,
     is_transient,
 )
+from worker.adapters.dynamodb_shards import BalanceShards, is_full
 from worker.adapters.ledger_reading import Known, known_of
 from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
@@ -43,7 +44,6 @@ from worker.ports import Committed, Rebooking
 ROUNDS_MAX: Final = 20
 """How often a call may lose a race for its own entry before the commit is given up."""
 
-HOT_MAX: Final = 10_000
 REFUSALS: Final = frozenset(
     {
         "ItemCollectionSizeLimitExceeded",
@@ -100,7 +100,7 @@ class DynamoLedger(DynamoBooks):
         self._discarded: dict[bytes, tuple[bytes, bytes]] | None = {} if discard else None
         self._discarded_parts: dict[int, bytes] = {}
         self._days: set[int] = set()
-        self._hot: set[BalanceKey] = set()
+        self._placing = BalanceShards()
         self._shards: asyncio.Queue[int] = asyncio.Queue()
         # Workers start at random shards, so that two of them seldom want the same one.
         first = random.randrange(items.SHARDS_MAX)  # noqa: S311 - spreads load
@@ -216,8 +216,10 @@ class DynamoLedger(DynamoBooks):
         shard = await self._shards.get()
         try:
             for attempt in range(ATTEMPTS_MAX):
-                # Made anew each time: a balance that conflicted is spread over shards by now.
+                # Made anew each time: a balance that conflicted is spread over shards by now,
+                # and one that was full has another layer.
                 request = self._request(transaction, shard)
+                layers = {key: self._placing.layer(key) for _, key in request if key is not None}
                 try:
                     reasons = await self._dynamo.transact([item for item, _ in request])
                 except ClientError as error:
@@ -227,9 +229,16 @@ class DynamoLedger(DynamoBooks):
                 codes = [str(reason.get("Code")) for reason in reasons]
                 if CONDITION_FAILED in codes:
                     return await self._known_now(transaction, reasons)
+                full = [
+                    key
+                    for (_, key), reason in zip(request, reasons, strict=True)
+                    if key is not None and is_full(reason)
+                ]
+                if self._placing.raise_layers(full, layers):
+                    continue
                 if not is_transient(reasons):
                     raise _refused(codes, _told(reasons))
-                self._spread(
+                self._placing.spread(
                     [
                         key
                         for (_, key), code in zip(request, codes, strict=True)
@@ -241,12 +250,6 @@ class DynamoLedger(DynamoBooks):
             raise TransientError(message)
         finally:
             self._shards.put_nowait(shard)
-
-    def _spread(self, conflicting: Iterable[BalanceKey]) -> None:
-        """From now on, add to balances that conflict in one of several shards."""
-        if len(self._hot) > HOT_MAX:
-            self._hot.clear()
-        self._hot.update(conflicting)
 
     def _request(
         self, transaction: Transaction, shard: int
@@ -273,22 +276,11 @@ class DynamoLedger(DynamoBooks):
                 for key in balance_keys(leaf):
                     postings.setdefault(key, []).append(posting)
         for key in sorted(postings):
-            update = items.balance_update(key, postings[key], self._shard(key, shard))
+            update = items.balance_update(key, postings[key], self._placing.shard(key, shard))
             if update is not None:
                 arguments = {"TableName": self._balances, "Key": update[0], **update[1]}
                 request.append(({"Update": arguments}, key))
         return request
-
-    def _shard(self, key: BalanceKey, own: int) -> int:
-        """Wide items always use the transaction's own shard, a payer's day once it is hot.
-
-        A hot day leaves shard 0 to the workers that have not yet met the conflict.
-        """
-        if not key.principal:
-            return own
-        if key in self._hot:
-            return random.randrange(1, items.PAYER_SHARDS_MAX)  # noqa: S311 - spreads load
-        return 0
 
     def _pending_shape(self, write: CallWrite) -> int | None:
         _, amounts, leaf_id = write.postings[-1]

@@ -93,8 +93,8 @@ class Ledger(Protocol):
     """Entries, and the balances that are their sum.
 
     All methods may raise `TransientError` (try again), `LedgerCorruptError` (a person must
-    look) and `ConfigurationError` (the ledger cannot be opened as asked); `commit` also
-    `RefusedError` (some call cannot be booked as it is).
+    look) and `ConfigurationError` (the ledger cannot be opened as asked); `commit` and
+    `rebook` also `RefusedError` (some call cannot be booked as it is).
     """
 
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
