@@ -58,6 +58,8 @@ class Digest(msgspec.Struct, gc=False):
         references: Objects named by notifications; the transport fetches them.
         profiles: What events told of application inference profiles.
         first_at_ms: Time of the oldest call, epoch milliseconds UTC; 0 if there is none.
+        outcomes: What it was made of, where calls name profiles that nobody knows and it may
+            have to be made again.
         unpostable: Keys of calls whose pricing or attribution failed; they are in `malformed`.
     """
 
@@ -69,6 +71,7 @@ class Digest(msgspec.Struct, gc=False):
     references: list[ObjectReference]
     profiles: list[ProfileSeen] = []
     first_at_ms: int = 0
+    outcomes: list[Outcome] = []
     unpostable: frozenset[str] = frozenset()
 
     @property

@@ -214,6 +214,9 @@ class Pipeline:
         """
         try:
             async with asyncio.timeout_at(deadline):
+                if digest.batch.profiles:
+                    digest.outcomes = [outcome for one in group for outcome in one.outcomes]
+                digest = await self._knowing(digest)
                 unkept = await self._put_aside(digest)
                 figures = await self._book(digest)
         except (TransientError, TimeoutError) as error:
@@ -314,7 +317,23 @@ class Pipeline:
                 await asyncio.wait([thread])
                 raise
 
+    async def _knowing(self, digest: Digest) -> Digest:
+        """Return a digest of the same records that knows the profiles that its calls name."""
+        if self.profiles is None or not digest.batch.profiles:
+            return digest
+        poster = self.poster
+        if digest.profiles:
+            poster = await self.profiles.learn(digest.profiles, poster)
+        poster = await self.profiles.ahead(digest.batch.profiles, poster)
+        if poster is self.poster:
+            return digest
+        self.poster = poster
+        digester = Digester(poster)
+        digester.add(digest.outcomes)
+        return digester.digest()
+
     async def _book_all(self, digest: Digest) -> Figures:
+        digest = await self._knowing(digest)
         unkept = await self._put_aside(digest)
         if unkept is not None:
             self.fault = str(unkept)

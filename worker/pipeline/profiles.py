@@ -120,6 +120,23 @@ class ProfileWatch:
         await self._store.learn([one.profile for one in seen])
         return await self._reloaded(poster)
 
+    async def ahead(self, arns: Collection[str], poster: Poster) -> Poster:
+        """Find out about profiles that calls name before they are booked.
+
+        So that calls are priced at once where that is possible: what is booked without a price
+        is found again through an index, which may be behind.
+
+        Raises:
+            TransientError: The profiles that are kept cannot be read; asking again is safe.
+        """
+        if any(not _knows(poster, arn) for arn in arns):
+            poster = await self._reloaded(poster)
+        found = await self._ask([arn for arn in arns if not _knows(poster, arn)])
+        if found:
+            await self._store.learn(found)
+            poster = await self._reloaded(poster)
+        return poster
+
     async def resolve(
         self,
         arns: Collection[str],
@@ -144,12 +161,9 @@ class ProfileWatch:
             self._put_off.update(arns, told)
             return self._learned(poster)
         waiting = {leaf for leaf in leaves if leaf.model.startswith(PROFILE_RESOURCE)}
-        if any(not _knows(poster, arn) for arn in (*arns, *told)):
+        if any(not _knows(poster, arn) for arn in told):
             poster = await self._reloaded(poster)
-        found = await self._ask([arn for arn in arns if not _knows(poster, arn)])
-        if found:
-            await self._store.learn(found)
-            poster = await self._reloaded(poster)
+        poster = await self.ahead(arns, poster)
         learned = {arn for arn in arns if arn not in self._settled and _knows(poster, arn)}
         await self._settle(learned.union(told), waiting, poster)
         return self._learned(poster, is_told=bool(told))

@@ -2,26 +2,30 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from tests.calls import NOON, asynchronous, entries, poster
+from tests.calls import NOON, PRO, asynchronous, entries, poster
 from tests.notifications import BUCKET, naming
 from tests.records import line, log, poison
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_objects import MemoryObject, MemoryObjectReader
-from worker.adapters.memory_state import MemoryNotes
+from worker.adapters.memory_state import MemoryNotes, MemoryProfiles
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.core.batch import Batch
 from worker.core.decoders import Decoder
 from worker.core.errors import TransientError
+from worker.core.ledger import Entry
 from worker.core.posting import Poster
+from worker.core.registry import ApplicationProfile
 from worker.core.results import DeliveryResult, Malformed, ObjectReference
 from worker.pipeline import Pipeline
 from worker.pipeline import pipeline as pipeline_module
 from worker.pipeline.objects import ObjectBooks
+from worker.pipeline.profiles import ProfileWatch
 from worker.ports import Committed, Delivery
 
 
@@ -206,3 +210,46 @@ async def test_what_a_queue_sends_too_large_to_keep_in_part_is_kept_whole() -> N
     [item] = [item async for item in made.quarantine.items()]
     assert isinstance(item.record, Malformed)
     assert (item.record.body, item.record.truncated) == (body, False)
+
+
+PROFILE = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/a1"
+
+
+class Blind(MemoryLedger):
+    """Its index of pending calls is behind."""
+
+    async def pending(self, **_narrowed: Any) -> AsyncIterator[Sequence[Entry]]:
+        nothing: list[Sequence[Entry]] = []
+        for one in nothing:
+            yield one
+
+
+class Bedrock:
+    async def profile(self, arn: str) -> ApplicationProfile | None:
+        return ApplicationProfile(arn=arn, model=PRO, application="shop")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("in_object", [False, True])
+@pytest.mark.parametrize("by_event", [False, True])
+@asynchronous
+async def test_a_profile_is_found_out_about_before_its_calls_are_booked(
+    in_object: bool, by_event: bool
+) -> None:
+    ledger, store = Blind(), MemoryProfiles()
+    called = line(log(1, model=PROFILE))
+    reader = MemoryObjectReader({f"s3://{BUCKET}/a": called})
+    made = pipeline(
+        ledger=ledger,
+        profiles=ProfileWatch(ledger=ledger, store=store, source=None if by_event else Bedrock()),
+        objects=ObjectBooks(reader=reader, notes=MemoryNotes(), clock=Still()),
+    )
+    if by_event:  # another worker was told
+        await store.learn([ApplicationProfile(arn=PROFILE, model=PRO, application="shop")])
+    await made.process([naming("a") if in_object else Delivery(called, "a")])
+    [(leaf, amounts)] = await ledger.balances()
+    assert (leaf.application, leaf.model, amounts.unpriced_calls) == ("shop", PRO, 0)
+    # 1,000 tokens in and 500 out, at 0.8 and 3.2 USD a million.
+    assert amounts.cost_pico_usd == 2_400_000_000
