@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+ENGINE_SECONDS = 300
+"""How long a test may take whose emulator has to be started first."""
+
 # Examples differ in size and machines are shared: a deadline would only make tests flaky.
 settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile(
@@ -57,6 +60,13 @@ def container_engine_problem() -> str | None:
     if answer.returncode != 0:
         return f"`docker info` failed: {answer.stderr.strip() or answer.stdout.strip()}"
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with a container the time that it may take to start on a busy machine."""
+    for item in items:
+        if item.get_closest_marker("integration") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENGINE_SECONDS))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
