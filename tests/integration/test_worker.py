@@ -121,9 +121,11 @@ async def test_sigterm_under_load_loses_and_doubles_nothing(tmp_path: Path) -> N
             assert await asyncio.to_thread(process.terminate) == 0, process.log_text()
         finally:
             process.kill()
-        # What the first worker's last polls were handed is visible again by then.
-        async with asyncio.timeout(120):
+        # What the first worker's last polls are handed, for as long as the queue goes on with
+        # them, is visible again by then.
+        async with asyncio.timeout(200):
             while await messages_left(sqs, queue):
+                await asyncio.sleep(2)
                 process = WorkerProcess(tmp_path / "more", settings, *arguments, "--burst")
                 assert await asyncio.to_thread(process.ended) == 0, process.log_text()
     total = await total_of(prefix)

@@ -21,10 +21,15 @@ class WorkerParts:
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings) -> AsyncIterator[WorkerParts]:
+async def open_worker(settings: Settings, *, burst: bool = False) -> AsyncIterator[WorkerParts]:
     """Put together what the container worker works with; close it afterwards.
 
     Sources are closed first: what they give back (leases, checkpoints) is in the ledger's tables.
+
+    Args:
+        settings: Which sources, ledger, bus and the rest.
+        burst: It ends soon: queues are polled briefly, so that no poll is broken off. A queue
+            may still hand a message to a poll that nobody waits for any more, and hide it.
 
     Raises:
         ConfigurationError: A setting is wrong, or there is nothing to read from.
@@ -42,11 +47,18 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerParts]:
             "with the process; give dynamodb or sqlite:FILE"
         )
         raise ConfigurationError(message)
-    from worker.adapters.sqs_source import SqsSource  # noqa: PLC0415 - half a second
+    from worker.adapters.sqs_source import (  # noqa: PLC0415 - half a second
+        DRAINED_POLL_SECONDS,
+        POLL_SECONDS,
+        SqsSource,
+        Times,
+    )
 
+    times = Times(poll_seconds=DRAINED_POLL_SECONDS if burst else POLL_SECONDS)
     async with open_booking(settings) as booking, AsyncExitStack() as stack:
         sources: list[Source] = [
-            SqsSource(url, visibility_seconds=worker.visibility_seconds) for url in worker.queues
+            SqsSource(url, visibility_seconds=worker.visibility_seconds, times=times)
+            for url in worker.queues
         ]
         sources += [_stream_source(name, booking) for name in worker.streams]
         for source in sources:

@@ -28,7 +28,7 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
     Raises:
         ConfigurationError: A setting is wrong, or something cannot be used at all.
     """
-    async with open_worker(settings) as parts:
+    async with open_worker(settings, burst=burst) as parts:
         booking = parts.booking
         worker = Worker(
             books=booking.pipeline,
