@@ -17,7 +17,7 @@ import msgspec
 
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key
 from worker.core.evidence import Evidence, Observation, merge
-from worker.core.ledger import Amounts, Entry, Rated, Status
+from worker.core.ledger import Amounts, Entry, Leaf, Rated, Status
 from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
 
@@ -43,6 +43,11 @@ class Batch(msgspec.Struct, gc=False):
     records: int = 0
     first_at_ms: int = 0
     profiles: set[str] = set()
+
+    def leaves_touched(self) -> list[Leaf]:
+        """Return the leaves that its calls are posted to, as if every call were new."""
+        bodies = Bodies(self.interned.get)
+        return [bodies.leaf(leaf_id) for leaf_id in self.leaves]
 
 
 class BatchBuilder:

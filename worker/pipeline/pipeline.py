@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from worker.core.decoders import Decoder
-from worker.core.errors import TransientError
+from worker.core.errors import ConfigurationError, RefusedError, TransientError
 from worker.core.evidence import Observation
 from worker.core.ledger import Amounts, Leaf
 from worker.core.posting import Poster
@@ -151,18 +151,23 @@ class Pipeline:
         self.objects = objects
         self._thread_decoder: Decoder | None = None
         self._decoding = asyncio.Lock()
-        self.fault = ""
+        self._fault = ""
+        self._aside_fault = ""
+
+    @property
+    def fault(self) -> str:
         """Why something could not be booked or put aside lately; empty once something was."""
+        return self._fault or self._aside_fault
 
     async def probe(self) -> None:
-        """Forget what failed if the ledger answers, though there is nothing to book.
+        """Forget why nothing could be booked if the ledger answers, though there is no call.
 
         Raises:
             TransientError: It does not, yet.
             ConfigurationError: It cannot be used.
         """
         await self.ledger.progress(PROBE)
-        self.fault = ""
+        self._fault = ""
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
         """Book some deliveries, and wait for the objects that they name.
@@ -218,6 +223,9 @@ class Pipeline:
                     digest.outcomes = [outcome for one in group for outcome in one.outcomes]
                 digest = await self._knowing(digest)
                 unkept = await self._put_aside(digest)
+                if unkept is not None:
+                    # Nobody is told of records that come again.
+                    digest.malformed = []
                 figures = await self._book(digest)
         except (TransientError, TimeoutError) as error:
             ended = [_deferred(one.delivery.receipt, one.outcomes, error) for one in group]
@@ -230,11 +238,11 @@ class Pipeline:
             elif not (self.objects is not None and one.names_objects):
                 ended.append(_processed(receipt, outcomes, digest.unpostable))
         if unkept is not None:
-            self.fault = str(unkept)
+            figures.records -= figures.quarantined
             figures.quarantined = 0
         return Step(ended, figures)
 
-    async def _put_aside(self, digest: Digest) -> TransientError | None:
+    async def _put_aside(self, digest: Digest) -> TransientError | ConfigurationError | None:
         """Keep what is malformed; return why that is not possible now.
 
         Calls beside it are booked all the same: only deliveries that hold poison come again.
@@ -242,8 +250,10 @@ class Pipeline:
         if digest.malformed:
             try:
                 await self.quarantine.put(digest.malformed)
-            except TransientError as error:
+            except (TransientError, ConfigurationError) as error:
+                self._aside_fault = str(error)
                 return error
+            self._aside_fault = ""
         return None
 
     async def _all_objects(
@@ -260,7 +270,7 @@ class Pipeline:
                         steps.put_nowait(step)
             except Exception as error:  # noqa: BLE001 - raised again by whoever takes the steps
                 steps.put_nowait(error)
-            else:
+            finally:
                 steps.put_nowait(None)
 
         reading = [asyncio.create_task(read(one)) for one in naming]
@@ -318,26 +328,37 @@ class Pipeline:
                 raise
 
     async def _knowing(self, digest: Digest) -> Digest:
-        """Return a digest of the same records that knows the profiles that its calls name."""
-        if self.profiles is None or not digest.batch.profiles:
+        """Return a digest of the same records that knows the profiles that its calls name.
+
+        What cannot be found out now is booked without a price, and looked at again afterwards.
+        """
+        arns = digest.batch.profiles
+        if self.profiles is None or not arns:
             return digest
-        poster = self.poster
-        if digest.profiles:
-            poster = await self.profiles.learn(digest.profiles, poster)
-        poster = await self.profiles.ahead(digest.batch.profiles, poster)
-        if poster is self.poster:
+        before = poster = self.poster
+        try:
+            if digest.profiles:
+                poster = await self.profiles.learn(digest.profiles, poster)
+            poster = await self.profiles.ahead(arns, poster)
+        except TransientError:
             return digest
-        self.poster = poster
+        if poster is not before:
+            self.poster = poster
+        if not any(poster.registry.profile_model(arn) for arn in arns):
+            return digest
         digester = Digester(poster)
         digester.add(digest.outcomes)
-        return digester.digest()
+        remade = digester.digest()
+        # Earlier calls of theirs may wait: they are looked for once everything is booked.
+        remade.batch.profiles |= arns
+        return remade
 
     async def _book_all(self, digest: Digest) -> Figures:
+        """Book a part of an object; it stops where its records cannot be put aside."""
         digest = await self._knowing(digest)
         unkept = await self._put_aside(digest)
         if unkept is not None:
-            self.fault = str(unkept)
-            raise unkept
+            raise TransientError(str(unkept)) from unkept
         return await self._book(digest)
 
     async def _book(self, digest: Digest) -> Figures:
@@ -345,10 +366,10 @@ class Pipeline:
         try:
             committed = await self._commit(digest)
         except TransientError as error:
-            self.fault = str(error)
+            self._fault = str(error)
             raise
         if digest.batch.records or digest.malformed or digest.profiles:  # somebody was asked
-            self.fault = ""
+            self._fault = ""
         totals = Amounts()
         for _, amounts in committed.postings:
             totals.add(amounts)
@@ -389,7 +410,13 @@ class Pipeline:
             or self.usage is not None
             or (self.profiles is not None and not self.profiles.at_end)
         )
-        committed = await self.ledger.commit(digest.batch, self.poster, touched=touched)
+        try:
+            committed = await self.ledger.commit(digest.batch, self.poster, touched=touched)
+        except RefusedError:
+            # Whoever isolates the call does not come back for the others, which may be booked.
+            if self.budgets is not None:
+                await self.budgets.look(digest.batch.leaves_touched())
+            raise
         await self._after(digest, committed)
         return committed
 
