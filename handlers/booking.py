@@ -20,6 +20,9 @@ them may be ten times as much, and what is booked before the deadline is worth t
 smaller the slice."""
 
 MS_PER_ATTEMPT: Final = 60_000
+ATTEMPTS_GUESSED_MAX: Final = 50
+"""No guess is higher: a backlog is old, though nothing in it was ever tried."""
+
 OUT_OF_TIME: Final = "out of time"
 
 _CLOCK: Final = SystemClock()
@@ -188,7 +191,8 @@ def attempts_since(sent_at_ms: int) -> int:
     """
     if not sent_at_ms:
         return 1
-    return 1 + max(0, _CLOCK.now_ms() - sent_at_ms) // MS_PER_ATTEMPT
+    guess = 1 + max(0, _CLOCK.now_ms() - sent_at_ms) // MS_PER_ATTEMPT
+    return min(guess, ATTEMPTS_GUESSED_MAX)
 
 
 def slices(deliveries: Sequence[Delivery], count_max: int) -> Iterator[list[Delivery]]:

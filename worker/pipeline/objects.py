@@ -40,8 +40,13 @@ CHUNK_CALLS: Final = 2_000
 """Calls booked at once."""
 CHUNK_OTHERS: Final = 256
 """Malformed records booked at once; each may be 256 KiB."""
+CHUNK_MALFORMED_BYTES: Final = 8 * 1_048_576
+"""Bytes of malformed records' bodies, after which no more are booked at once."""
 CHUNK_RECORDS: Final = 20_000
 """Records of all kinds, those that are no calls included."""
+
+OBJECTS_READ_AT_ONCE: Final = 4
+"""Objects that a process reads at once, whoever asks: each holds a few chunks in memory."""
 
 NOTE_KEPT_MS: Final = 15 * 86_400_000
 """A day longer than a queue keeps a message at most."""
@@ -63,7 +68,11 @@ may not list the bucket. A notification may also name anybody's bucket, so that 
 stop the worker nor come back for ever.
 """
 PASSING_ATTEMPTS: Final = 100
-"""Deliveries after which no fault of reading an object is a passing one any more."""
+PASSING_MS: Final = 6 * 3_600_000
+PASSING_ATTEMPTS_UNDATED: Final = 1_000
+"""Deliveries after which no fault of reading an object is a passing one any more, if it is as old
+as that as well: neither a backlog nor an outage makes a good object a bad one. Where nobody knows
+how old it is, only many more deliveries tell as much."""
 
 STRANGE_RECORDS: Final = 100
 """An object that begins with so many malformed records is no log: it is put aside as a whole."""
@@ -114,6 +123,7 @@ class ObjectBooks:
         self._clock = clock
         self._limits = limits
         self._chunk_calls = chunk_calls
+        self._slots = asyncio.Semaphore(OBJECTS_READ_AT_ONCE)
         self.objects_skipped = 0
         self.records_skipped = 0
 
@@ -123,13 +133,25 @@ class ObjectBooks:
         """Yield an object's digests; the one before is booked when the next is asked for.
 
         What cannot be read, now and later, becomes a digest with one malformed record, which
-        holds the delivery's body.
+        holds the delivery's body. Begins once few enough other objects are being read; until
+        it ends or is closed, it counts as one of them.
 
         Raises:
             TransientError: It is not there yet, or cannot be read now.
         """
         if ignored_object(reference.key) is not None or self._is_own(reference):
             return
+        async with (
+            self._slots,
+            aclosing(self._opened(reference, delivery, poster)) as digests,
+        ):
+            async for digest in digests:
+                yield digest
+
+    async def _opened(
+        self, reference: ObjectReference, delivery: Delivery, poster: Callable[[], Poster]
+    ) -> AsyncGenerator[Digest, None]:
+        """Open an object and yield its digests."""
         try:
             opened = await self._reader.open(reference)
         except _REFUSALS as error:
@@ -192,6 +214,13 @@ class ObjectBooks:
             return False
         return _OWN_ITEM.fullmatch(name, len(self._own)) is not None
 
+    def _may_pass(self, delivery: Delivery) -> bool:
+        """Whether a passing fault of reading an object is still believed to be one."""
+        if not delivery.sent_at_ms:
+            return delivery.attempts < PASSING_ATTEMPTS_UNDATED
+        age_ms = self._clock.now_ms() - delivery.sent_at_ms
+        return delivery.attempts < PASSING_ATTEMPTS or age_ms < PASSING_MS
+
     def _refusal(self, error: Refusal, reference: ObjectReference, delivery: Delivery) -> Malformed:
         """Return what to put aside for an object that cannot be read.
 
@@ -206,7 +235,7 @@ class ObjectBooks:
         elif isinstance(error, UnreadableObjectError):
             found = error.found
         elif isinstance(error, TransientError):
-            if delivery.attempts < PASSING_ATTEMPTS:
+            if self._may_pass(delivery):
                 raise error
             found = f"one that could not be read {delivery.attempts:,} times: {error}"
         else:
@@ -268,6 +297,11 @@ def _digest(outcomes: list[Outcome], poster: Poster) -> Digest:
     return digester.digest()
 
 
+def _may_be_no_log(outcomes: list[Outcome]) -> bool:
+    """Whether more of an object's beginning tells whether it is a log."""
+    return len(outcomes) < STRANGE_RECORDS and all(isinstance(one, Malformed) for one in outcomes)
+
+
 class _Chunk(msgspec.Struct, gc=False):
     """Records to be booked at once, and how many there were up to their end."""
 
@@ -324,7 +358,7 @@ class _Decoding:
         if self._fault is not None:
             raise self._fault
         outcomes: list[Outcome] = []
-        calls = others = 0
+        calls = others = malformed_bytes = 0
         first = self._records == 0 == self._skipped
         try:
             for block in self._blocks:
@@ -333,6 +367,11 @@ class _Decoding:
                 outcomes += new
                 calls += sum(isinstance(one, Observation) for one in new)
                 others += sum(not isinstance(one, Observation | Ignored) for one in new)
+                malformed_bytes += sum(len(one.body) for one in new if isinstance(one, Malformed))
+                if malformed_bytes >= CHUNK_MALFORMED_BYTES and not (
+                    first and _may_be_no_log(outcomes)
+                ):
+                    break
                 if (
                     calls >= self._chunk_calls
                     or others >= CHUNK_OTHERS

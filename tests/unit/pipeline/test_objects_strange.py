@@ -1,5 +1,6 @@
 """Objects that are no logs, that are the ledger's own, or that cannot be read for long."""
 
+import asyncio
 import gzip
 from collections.abc import Sequence
 
@@ -14,11 +15,19 @@ from worker.adapters.memory_objects import MemoryObject, MemoryObjectReader
 from worker.adapters.memory_state import MemoryNotes
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.quarantine_records import encode_record
-from worker.core.decoders import Decoder
+from worker.core.decoders import Decoder, Limits
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 from worker.core.results import DeliveryResult, Malformed, ObjectReference
 from worker.pipeline import Pipeline
-from worker.pipeline.objects import PASSING_ATTEMPTS, STRANGE_RECORDS, ObjectBooks
+from worker.pipeline.objects import (
+    CHUNK_MALFORMED_BYTES,
+    OBJECTS_READ_AT_ONCE,
+    PASSING_ATTEMPTS,
+    PASSING_ATTEMPTS_UNDATED,
+    PASSING_MS,
+    STRANGE_RECORDS,
+    ObjectBooks,
+)
 from worker.ports import Delivery, Processed, QuarantinedRecord
 
 PLACE = f"s3://{BUCKET}/logs/aside"
@@ -67,8 +76,9 @@ class World:
     def put(self, key: str, content: bytes) -> None:
         self.reader.contents = {**self.reader.contents, f"s3://{BUCKET}/{key}": content}
 
-    async def deliver(self, key: str, *, attempts: int = 1, age_ms: int = 0) -> Processed:
-        delivery = Delivery(notification(key), "r", attempts=attempts, sent_at_ms=NOON - age_ms)
+    async def deliver(self, key: str, *, attempts: int = 1, age_ms: int | None = 0) -> Processed:
+        sent_at_ms = 0 if age_ms is None else NOON - age_ms
+        delivery = Delivery(notification(key), "r", attempts=attempts, sent_at_ms=sent_at_ms)
         [processed] = await self.pipeline.process([delivery])
         return processed
 
@@ -198,21 +208,105 @@ async def test_a_denied_object_is_put_aside_by_attempts_and_age(
     assert len(await world.put_aside()) == (not deferred)
 
 
+@pytest.mark.parametrize(
+    "attempts,age_ms",
+    [
+        pytest.param(PASSING_ATTEMPTS - 1, 20 * PASSING_MS, id="of-a-backlog"),
+        pytest.param(20 * PASSING_ATTEMPTS, PASSING_MS - 1, id="of-an-outage"),
+        pytest.param(PASSING_ATTEMPTS_UNDATED - 1, None, id="of-unknown-age"),
+    ],
+)
 @asynchronous
-async def test_a_fault_that_never_passes_does_not_come_back_for_ever() -> None:
+async def test_a_fault_that_may_pass_puts_nothing_aside(attempts: int, age_ms: int | None) -> None:
     world = World()
     world.reader.refusal = TransientError("the connection was lost")
-    processed = await world.deliver("a.json", attempts=PASSING_ATTEMPTS - 1)
+    processed = await world.deliver("a.json", attempts=attempts, age_ms=age_ms)
     assert (processed.result, processed.reason) == (
         DeliveryResult.DEFERRED,
         "the connection was lost",
     )
-    processed = await world.deliver("a.json", attempts=PASSING_ATTEMPTS)
+    assert await world.put_aside() == []
+
+
+@pytest.mark.parametrize(
+    "attempts,age_ms", [(PASSING_ATTEMPTS, PASSING_MS), (PASSING_ATTEMPTS_UNDATED, None)]
+)
+@asynchronous
+async def test_a_fault_that_never_passes_does_not_come_back_for_ever(
+    attempts: int, age_ms: int | None
+) -> None:
+    world = World()
+    world.reader.refusal = TransientError("the connection was lost")
+    processed = await world.deliver("a.json", attempts=attempts, age_ms=age_ms)
     assert processed.result is DeliveryResult.ACKNOWLEDGED
     [item] = await world.put_aside()
-    assert item.record.found == "one that could not be read 100 times: the connection was lost"
+    found = f"one that could not be read {attempts:,} times: the connection was lost"
+    assert item.record.found == found
     # A redrive finds the object by what was delivered.
     world.reader.refusal = None
     [reference] = Decoder().decode(item.record.body)
     assert isinstance(reference, ObjectReference)
     assert not isinstance(reference, Malformed)
+
+
+LARGE_BYTES = 200_000
+LARGE = b'{"strange":"' + b"x" * LARGE_BYTES + b'"}'
+
+
+@asynchronous
+async def test_a_chunk_ends_once_its_malformed_records_are_large() -> None:
+    world = World()
+    good = line(log(1))
+    world.put("a.json", b"\n".join([good, *[LARGE] * 90, good]))
+    limits = Limits(block_bytes=LARGE_BYTES)
+    books = ObjectBooks(reader=world.reader, notes=world.notes, clock=Still(), limits=limits)
+    reference = ObjectReference(BUCKET, "a.json")
+    sizes = [
+        sum(len(one.body) for one in digest.malformed)
+        async for digest in books.read(reference, Delivery(b"", "r"), poster)
+    ]
+    assert len(sizes) == 3
+    assert sum(sizes) == 90 * len(LARGE)
+    assert max(sizes) < CHUNK_MALFORMED_BYTES + 4 * LARGE_BYTES
+
+
+@asynchronous
+async def test_what_is_no_log_is_found_out_however_large_its_records_are() -> None:
+    world = World()
+    world.put("a.json", b"\n".join([LARGE] * (STRANGE_RECORDS + 20)))
+    assert (await world.deliver("a.json")).result is DeliveryResult.ACKNOWLEDGED
+    assert len(await world.put_aside()) == 1
+
+
+@asynchronous
+async def test_a_process_reads_a_few_objects_at_once() -> None:
+    world = World()
+    keys = [f"{number}.json" for number in range(OBJECTS_READ_AT_ONCE + 1)]
+    for number, key in enumerate(keys):
+        world.put(key, line(log(number)))
+    books = ObjectBooks(reader=world.reader, notes=world.notes, clock=Still())
+    delivery = Delivery(b"", "r")
+    readings = [books.read(ObjectReference(BUCKET, key), delivery, poster) for key in keys]
+    for reading in readings[:-1]:
+        assert (await anext(reading)).batch.bodies
+    late = asyncio.create_task(anext(readings[-1], None))
+    given_up = asyncio.create_task(
+        anext(books.read(ObjectReference(BUCKET, keys[0]), delivery, poster), None)
+    )
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.reader.opened == keys[:-1]
+    given_up.cancel()
+    # Closed early: another one may begin.
+    await readings[0].aclose()
+    async with asyncio.timeout(30):
+        assert await late is not None
+    assert world.reader.opened == keys
+    for reading in readings:
+        await reading.aclose()
+    assert given_up.cancelled()
+    world.pipeline.objects = books
+    world.reader.refusal = TransientError("lost")
+    async with asyncio.timeout(30):
+        for _ in range(2 * OBJECTS_READ_AT_ONCE):  # faults let go as well
+            assert (await world.deliver("0.json")).result is DeliveryResult.DEFERRED
