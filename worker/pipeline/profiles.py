@@ -43,29 +43,43 @@ ASKS_PER_LOOK: Final = 20
 """Profiles asked for after one commit at most, so that made-up ids cannot hold it up."""
 
 
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What rebooking added to a leaf since somebody followed it up.
+
+    Attributes:
+        amounts: Never changed in place; none where rebooking failed and may have been half made.
+        since: The number of the first change in it.
+        number: The number of the last one.
+    """
+
+    amounts: Amounts
+    since: int
+    number: int
+
+
 class Learned(msgspec.Struct, frozen=True):
     """What came of learning.
 
     Attributes:
         poster: Knows every profile that is known now.
-        changes: What rebooking changed and nobody has followed up yet, numbered.
+        changes: What rebooking changed and nobody has followed up yet, by leaf.
         is_told: Whether calls were looked for because of an event. Whoever got it before may
             have moved them, and died before looking at any budget.
     """
 
     poster: Poster
-    changes: dict[int, tuple[Leaf, Amounts]] = {}
+    changes: dict[Leaf, Change] = {}
     is_told: bool = False
 
     @property
     def postings(self) -> tuple[tuple[Leaf, Amounts], ...]:
-        """What rebooking added to each leaf, call by call; also what it took away."""
-        return tuple(self.changes.values())
+        """What rebooking added to each leaf; also what it took away."""
+        return tuple((leaf, change.amounts) for leaf, change in self.changes.items())
 
     @property
     def moved(self) -> set[Leaf]:
         """Leaves that calls were rebooked from and to; their budgets are due for a look."""
-        return {leaf for leaf, _ in self.changes.values()}
+        return set(self.changes)
 
 
 class ProfileWatch:
@@ -107,8 +121,10 @@ class ProfileWatch:
         # Accounts and models whose calls stayed where they are though a profile is known.
         self._stuck_until: dict[tuple[str, str], float] = {}
         # Kept until they are followed up: the delivery that comes again moves nothing any more.
-        self._changes: dict[int, tuple[Leaf, Amounts]] = {}
+        self._changes: dict[Leaf, Change] = {}
         self._numbers = itertools.count()
+        # So that whoever names the same new profile meanwhile waits for the first one's answer.
+        self._asking = asyncio.Lock()
         self.at_end = at_end
 
     async def learn(self, seen: Sequence[ProfileSeen], poster: Poster) -> Poster:
@@ -129,12 +145,14 @@ class ProfileWatch:
         Raises:
             TransientError: The profiles that are kept cannot be read; asking again is safe.
         """
-        if any(not _knows(poster, arn) for arn in arns):
+        if all(_knows(poster, arn) for arn in arns):
+            return poster
+        async with self._asking:
             poster = await self._reloaded(poster)
-        found = await self._ask([arn for arn in arns if not _knows(poster, arn)])
-        if found:
-            await self._store.learn(found)
-            poster = await self._reloaded(poster)
+            found = await self._ask([arn for arn in arns if not _knows(poster, arn)])
+            if found:
+                await self._store.learn(found)
+                poster = await self._reloaded(poster)
         return poster
 
     async def resolve(
@@ -178,8 +196,28 @@ class ProfileWatch:
 
     def followed_up(self, learned: Learned) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""
-        for number in learned.changes:
-            self._changes.pop(number, None)
+        for leaf, done in learned.changes.items():
+            now = self._changes.get(leaf)
+            if now is None or now.since != done.since:
+                continue  # Somebody else followed up at least as much of it.
+            if now.number == done.number:
+                del self._changes[leaf]
+                continue
+            left = Amounts()
+            left.add(now.amounts)
+            left.subtract(done.amounts)
+            self._changes[leaf] = Change(left, now.number, now.number)
+
+    def _note(self, leaf: Leaf, amounts: Amounts) -> None:
+        """Keep that rebooking changed a leaf, until it is followed up."""
+        number = next(self._numbers)
+        before = self._changes.get(leaf)
+        total = Amounts()
+        total.add(amounts)
+        if before is not None:
+            total.add(before.amounts)
+        since = number if before is None else before.since
+        self._changes[leaf] = Change(total, since, number)
 
     def _learned(self, poster: Poster, *, is_told: bool = False) -> Learned:
         return Learned(poster, dict(self._changes), is_told)
@@ -250,9 +288,25 @@ class ProfileWatch:
                     until = self._monotonic() + ASK_AGAIN_SECONDS
                     remember(self._stuck_until, (leaf.account, leaf.model), until, STUCK_MAX)
             if wanted:
-                await self._ledger.rebook(wanted)
-                for item in wanted:
-                    self._changes.update(zip(self._numbers, _change(item), strict=False))
+                await self._rebook_noted(wanted)
+
+    async def _rebook_noted(self, wanted: Sequence[Rebooking]) -> None:
+        """Rebook calls; whatever comes of it, their leaves are due for a look."""
+        sums: dict[Leaf, Amounts] = {}
+        for item in wanted:
+            for leaf, amounts in _change(item):
+                sums.setdefault(leaf, Amounts()).add(amounts)
+        # Now, in case that this ends here; and again afterwards, since somebody may have looked
+        # before anything had moved. Looking at what did not move does no harm.
+        for leaf in sums:
+            self._note(leaf, Amounts())
+        made = False
+        try:
+            await self._ledger.rebook(wanted)
+            made = True
+        finally:
+            for leaf, amounts in sums.items():
+                self._note(leaf, amounts if made else Amounts())
 
 
 def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
@@ -300,3 +301,80 @@ async def test_profiles_that_are_put_off_are_rebooked_at_the_end() -> None:
     assert {leaf.model for leaf in (await books.watch.finish(books.poster)).moved} == {UNKNOWN, PRO}
     assert await books.costs() == {PRO: COST, "application-inference-profile/b2": 0}
     assert books.ledger.looks == ["everywhere"]
+
+
+@asynchronous
+async def test_leaves_of_a_rebooking_that_fails_half_way_are_due_for_a_look() -> None:
+    class HalfWay(Asking):
+        async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
+            await super().rebook(rebookings)
+            raise TransientError("the answer was lost")
+
+    books = Books(profile())
+    books.ledger = HalfWay()
+    books.watch = books.new_watch()
+    with pytest.raises(TransientError):
+        await books.commit(1)
+    assert await books.costs() == {PRO: COST}
+    again = await books.watch.resolve(set(), [], books.poster)
+    assert {leaf.model for leaf in again.moved} == {UNKNOWN, PRO}
+    assert all(amounts.is_zero() for _, amounts in again.postings)
+    books.watch.followed_up(again)
+    assert (await books.watch.resolve(set(), [], books.poster)).moved == set()
+
+
+def calls_of(learned: Learned) -> dict[str, int]:
+    return {leaf.model: amounts.calls for leaf, amounts in learned.postings}
+
+
+@asynchronous
+async def test_what_was_moved_meanwhile_is_not_followed_up() -> None:
+    books = Books(profile())
+    ignorant = books.poster
+    await books.commit(0)  # Asks; nothing else is told of by what comes next.
+
+    async def more(*numbers: int) -> Learned:
+        made = [call(number, COUNTS, model=ARN) for number in numbers]
+        await book(books.ledger, ignorant, *made)
+        return await books.watch.resolve(set(), [], books.poster, [ARN])
+
+    first = await more(1, 2, 3)
+    assert calls_of(first) == {UNKNOWN: -3, PRO: 3}
+    second = await more(4, 5)
+    assert calls_of(first) == {UNKNOWN: -3, PRO: 3}  # as it was handed out
+    assert calls_of(second) == {UNKNOWN: -5, PRO: 5}
+    books.watch.followed_up(first)
+    books.watch.followed_up(first)
+    left = await more()
+    assert calls_of(left) == {UNKNOWN: -2, PRO: 2}
+    books.watch.followed_up(second)  # which knew of the rest, but of more as well
+    assert calls_of(await more()) == {UNKNOWN: -2, PRO: 2}
+    books.watch.followed_up(left)
+    assert calls_of(await more()) == {}
+
+
+@asynchronous
+async def test_batches_that_name_the_same_new_profile_wait_for_one_answer() -> None:
+    class Slow(Asked):
+        def __init__(self) -> None:
+            super().__init__(profile())
+            self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+        async def profile(self, arn: str) -> ApplicationProfile | None:
+            self.asked.set()
+            await self.may_answer.wait()
+            return await super().profile(arn)
+
+    books = Books()
+    source = books.source = Slow()
+    books.watch = books.new_watch()
+    async with asyncio.timeout(30):
+        batches = [asyncio.create_task(books.watch.ahead([ARN], books.poster)) for _ in range(5)]
+        await source.asked.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(batch.done() for batch in batches)
+        source.may_answer.set()
+        posters = await asyncio.gather(*batches)
+    assert source.arns == [ARN]
+    assert {one.registry.profile_model(ARN) for one in posters} == {PRO}
