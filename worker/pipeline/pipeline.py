@@ -35,7 +35,6 @@ GROUP_CALLS: Final = 5_000
 GROUP_OTHERS: Final = 1_000
 """Calls, and records put aside, after which a batch's deliveries so far are booked."""
 
-OBJECTS_AT_ONCE: Final = 4
 THREAD_BYTES: Final = 65_536
 """Bodies from this size on are decoded in a thread."""
 
@@ -173,8 +172,9 @@ class Pipeline:
         """Book some deliveries, and wait for the objects that they name.
 
         Returns:
-            How each ended, in order. When the ledger or the quarantine has a passing fault,
-            all are deferred: nothing may be acknowledged, everything may come again.
+            How each ended, in order. While the ledger has a passing fault, all are deferred:
+            nothing may be acknowledged, everything may come again. While the quarantine has
+            one, those are that hold poison.
         """
         ended = {
             one.receipt: one async for step in self.steps(deliveries) for one in step.processed
@@ -184,7 +184,7 @@ class Pipeline:
     async def steps(
         self, deliveries: Sequence[Delivery], *, deadline: float | None = None
     ) -> AsyncGenerator[Step, None]:
-        """Book some deliveries together, then the objects that they name, one after another.
+        """Book some deliveries together, then the objects that they name, a few at a time.
 
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
         the event loop, seconds) is deferred; its objects keep what was booked of them.
@@ -259,13 +259,15 @@ class Pipeline:
     async def _all_objects(
         self, naming: Sequence[_Decoded], deadline: float | None
     ) -> AsyncGenerator[Step, None]:
-        """Book the objects of several deliveries, a few at a time: a huge one holds up no other."""
-        slots = asyncio.Semaphore(OBJECTS_AT_ONCE)
+        """Book the objects of several deliveries side by side: a huge one holds up no other.
+
+        How many are read at once is for `ObjectBooks` to say.
+        """
         steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue()
 
         async def read(one: _Decoded) -> None:
             try:
-                async with slots, aclosing(self._objects(one, deadline)) as found:
+                async with aclosing(self._objects(one, deadline)) as found:
                     async for step in found:
                         steps.put_nowait(step)
             except Exception as error:  # noqa: BLE001 - raised again by whoever takes the steps
