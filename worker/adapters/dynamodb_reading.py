@@ -182,21 +182,7 @@ class DynamoBooks:
     async def _days_between(self, first_day: int | None, last_day: int | None) -> list[int]:
         first = items.day_key(first_day or 0)
         last = items.day_key(DAY_LAST if last_day is None else last_day)
-        return [
-            int(item["sk"]["S"])
-            async for page in self._dynamo.pages(
-                "query",
-                TableName=self._balances,
-                ConsistentRead=True,
-                KeyConditionExpression="pk = :d AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={
-                    ":d": {"S": "d"},
-                    ":first": {"S": first},
-                    ":last": {"S": last},
-                },
-            )
-            for item in page
-        ]
+        return [int(item["sk"]["S"]) async for item in self._between("d", first, last)]
 
     async def totals(
         self, field: str, first_day: int | None = None, last_day: int | None = None
@@ -213,21 +199,34 @@ class DynamoBooks:
         return list((await self._sums_in(found)).items())
 
     async def _series(self, principal: str, first_day: int, last_day: int) -> list[dict[str, Any]]:
-        return [
-            item
-            async for page in self._dynamo.pages(
-                "query",
-                TableName=self._balances,
-                ConsistentRead=True,
-                KeyConditionExpression="pk = :p AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={
-                    ":p": {"S": items.payer_key(principal)},
-                    ":first": {"S": f"{items.day_key(first_day)}#"},
-                    ":last": {"S": f"{items.day_key(last_day)}$"},
-                },
-            )
-            for item in page
-        ]
+        payer = items.payer_key(principal)
+        return [item async for item in self._days_of(payer, first_day, last_day)]
+
+    def _days_of(
+        self, pk: str, first_day: int, last_day: int, projection: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the items of some days, all shards of each."""
+        first, last = f"{items.day_key(first_day)}#", f"{items.day_key(last_day)}$"
+        return self._between(pk, first, last, projection)
+
+    async def _between(
+        self, pk: str, first: str, last: str, projection: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield a range of a partition of the balances, strongly read: one query."""
+        async for page in self._dynamo.pages(
+            "query",
+            TableName=self._balances,
+            ConsistentRead=True,
+            KeyConditionExpression="pk = :p AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":p": {"S": pk},
+                ":first": {"S": first},
+                ":last": {"S": last},
+            },
+            **({"ProjectionExpression": projection} if projection else {}),
+        ):
+            for item in page:
+                yield item
 
     async def spend(self, ranges: Sequence[ScopeDays]) -> list[Spend]:
         """Return what scopes spent, strongly read.
@@ -298,25 +297,11 @@ class DynamoBooks:
                 sums[name] = sums.get(name, 0) + value
         return sums
 
-    async def _wide_items(
+    def _wide_items(
         self, first_day: int, last_day: int, names: Sequence[str] = ()
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the wide items of some days, with the sums of some scopes alone if these fit."""
-        projection = items.wide_projection(names)
-        async for page in self._dynamo.pages(
-            "query",
-            TableName=self._balances,
-            ConsistentRead=True,
-            KeyConditionExpression="pk = :w AND sk BETWEEN :first AND :last",
-            ExpressionAttributeValues={
-                ":w": {"S": "w"},
-                ":first": {"S": f"{items.day_key(first_day)}#"},
-                ":last": {"S": f"{items.day_key(last_day)}$"},
-            },
-            **({"ProjectionExpression": projection} if projection else {}),
-        ):
-            for item in page:
-                yield item
+        return self._days_of("w", first_day, last_day, items.wide_projection(names))
 
     async def verify(self) -> Verification:
         """Compare balances with entries, while others may be writing."""
