@@ -39,8 +39,9 @@ from tests.workers import WorkerProcess, aws, new_queue
 from worker.adapters.dynamodb_budgets import DynamoBudgets
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_state import StateTable
-from worker.core.budget import Budget, Scope, crossing_id
+from worker.core.budget import crossing_id
 from worker.core.budget_periods import period_at
+from worker.core.budget_terms import Budget, Scope
 from worker.core.posting import Poster
 from worker.traffic.profile import bench_profile
 from worker.traffic.traffic import Traffic
@@ -304,7 +305,7 @@ async def _budgets(prefix: str, probes: int, poster: Poster) -> dict[int, str]:
             budget = Budget(
                 name=f"probe-{number}",
                 scope=Scope("principal", f"user/{ACCOUNT}/{_user(number)}"),
-                limit_pico_usd=cost * 3 // 2,
+                limit_amount=cost * 3 // 2,
                 thresholds=(100,),
                 created_at_ms=now_ms,
             )

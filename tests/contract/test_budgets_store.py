@@ -4,12 +4,12 @@ import asyncio
 
 from tests.calls import asynchronous
 from tests.contract.conftest import OpenState
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 
 TEAM = Budget(
     name="research",
     scope=Scope("team", "research"),
-    limit_pico_usd=500 * 10**12,
+    limit_amount=500 * 10**12,
     period="14-day",
     anchor_day=20_000,
     thresholds=(50, 100),
@@ -26,7 +26,7 @@ def _next(budget: Budget, **changes: object) -> Budget:
 async def test_budgets_are_kept_as_they_are_by_name(open_state: OpenState) -> None:
     names = ["b", "a", "ä", "Z", "with/slash and space", "#", "x" * 1_500 + "1", "x" * 1_500 + "2"]
     kept = [_next(TEAM, name=name, revision=1) for name in names]
-    huge = Budget("everything", Scope("everything"), limit_pico_usd=10**30)
+    huge = Budget("everything", Scope("everything"), limit_amount=10**30)
     async with open_state() as state:
         assert await state.budgets.budgets() == []
         for budget in [*kept, huge]:
@@ -40,7 +40,7 @@ async def test_only_the_next_revision_is_kept(open_state: OpenState) -> None:
         assert not await state.budgets.put(_next(TEAM)), "nothing to follow"
         assert await state.budgets.budgets() == []
         assert await state.budgets.put(TEAM)
-        second = _next(TEAM, limit_pico_usd=1)
+        second = _next(TEAM, limit_amount=1)
         for wrong in (TEAM, _next(TEAM, revision=0), _next(TEAM, revision=3)):
             assert not await state.budgets.put(wrong)
             assert await state.budgets.budgets() == [TEAM]
@@ -59,7 +59,7 @@ async def test_only_the_next_revision_is_kept(open_state: OpenState) -> None:
 async def test_of_several_who_change_a_budget_at_once_one_wins(open_state: OpenState) -> None:
     async with open_state() as state:
         for revision in (1, 2, 3):
-            rivals = [_next(TEAM, revision=revision, limit_pico_usd=limit) for limit in range(1, 9)]
+            rivals = [_next(TEAM, revision=revision, limit_amount=limit) for limit in range(1, 9)]
             won = await asyncio.gather(*(state.budgets.put(rival) for rival in rivals))
             assert won.count(True) == 1
             assert await state.budgets.budgets() == [rivals[won.index(True)]]

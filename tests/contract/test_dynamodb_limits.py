@@ -8,7 +8,7 @@ import pytest
 from tests.calls import ACCOUNT, MICRO, PRO, SONNET, asynchronous, call, evidence, fold, poster
 from tests.dynamodb import ledger_at, local_endpoint, new_prefix
 from worker.adapters import dynamodb_items as items
-from worker.core.budget import Scope, ScopeDays
+from worker.core.budget_terms import Scope, ScopeDays
 from worker.core.errors import RefusedError
 from worker.core.evidence import Counts
 from worker.core.registry import Agent, PrincipalFact, Registry

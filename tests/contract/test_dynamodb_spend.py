@@ -11,7 +11,7 @@ from tests.faults import FaultyClient
 from worker.adapters import dynamodb_requests
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
-from worker.core.budget import Scope, ScopeDays
+from worker.core.budget_terms import Scope, ScopeDays
 from worker.core.evidence import Counts
 from worker.core.registry import PrincipalFact, Registry
 from worker.core.spend import Spend

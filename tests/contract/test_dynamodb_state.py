@@ -20,7 +20,7 @@ from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_state import DUE_INDEX, EXPIRES, StateTable, bounded
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox, MemoryProfiles
 from worker.bootstrap import open_ledger, open_state
-from worker.core.budget import Budget, Scope, ScopeDays
+from worker.core.budget_terms import Budget, Scope, ScopeDays
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Counts
 from worker.core.registry import ApplicationProfile

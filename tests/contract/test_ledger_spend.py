@@ -27,7 +27,7 @@ from tests.calls import (
     poster,
 )
 from tests.contract.conftest import KINDS, Open
-from worker.core.budget import Scope, ScopeDays, ScopeKind
+from worker.core.budget_terms import Scope, ScopeDays, ScopeKind
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Amounts, Leaf
 from worker.core.registry import Agent, ApplicationProfile, Calendar, PrincipalFact, Registry

@@ -18,7 +18,7 @@ from worker.adapters.dynamodb_budgets import DynamoBudgets
 from worker.adapters.dynamodb_outbox import DynamoOutbox
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_state import StateTable
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import Amounts
 
 CALLS: Final = 2_000
@@ -57,7 +57,7 @@ async def test_workers_killed_at_random_lose_and_double_nothing(tmp_path: Path) 
     budget = Budget(
         name="all",
         scope=Scope("everything"),
-        limit_pico_usd=sums.cost_pico_usd // 2,
+        limit_amount=sums.cost_pico_usd // 2,
         period="100-day",
         anchor_day=(today - date(1970, 1, 1)).days - 50,
     )

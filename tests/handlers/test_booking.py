@@ -36,7 +36,7 @@ from tests.unit.core.decoders.payloads import aggregate
 from worker.adapters import aws_client, dynamodb_requests
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.bootstrap import Booking
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import Amounts
 from worker.ports import Notice
 

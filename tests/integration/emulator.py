@@ -24,7 +24,7 @@ from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_state import StateTable
 from worker.adapters.sqs_source import SqsSource
 from worker.bootstrap import Booking, open_worker
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.events import BUDGET_THRESHOLD_CROSSED
 from worker.core.ledger import Amounts
 from worker.pipeline import Digest, Pipeline, Step

@@ -12,7 +12,7 @@ from tests.integration.emulator import Place, settings_of
 from tests.records import line, log
 from tests.unit.core.decoders.payloads import payload, subscription
 from tests.workers import traffic
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import Amounts
 from worker.settings import Settings
 from worker.traffic.sums import Total, TrafficSums

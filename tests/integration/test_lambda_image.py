@@ -42,7 +42,7 @@ from tests.records import event, line, log, poison
 from tests.unit.core.decoders.payloads import aggregate
 from tests.workers import aws, new_queue, wait_for
 from worker.adapters.clock import SystemClock
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import Amounts
 
 BUILD_SECONDS: Final = 420

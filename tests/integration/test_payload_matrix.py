@@ -44,7 +44,7 @@ from tests.unit.core.decoders.payloads import (
     payload,
     subscription,
 )
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.events import (
     USAGE_QUARANTINED,
     USAGE_UNMETERED,

@@ -35,7 +35,7 @@ from tests.integration.loads import (
 )
 from tests.records import line, log, poison
 from tests.workers import WorkerProcess
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.results import DeliveryResult
 from worker.pipeline import Digest, Step
 from worker.ports import Committed, Delivery

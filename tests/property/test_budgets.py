@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.calls import NOON, PRO, call, fold, poster
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
-from worker.core.budget import Budget, Scope, ScopeDays, ScopeKind
+from worker.core.budget_terms import Budget, Scope, ScopeDays, ScopeKind
 from worker.core.errors import TransientError
 from worker.core.evidence import Counts
 from worker.core.registry import Calendar, Registry
@@ -319,7 +319,7 @@ class World:
             if self.is_of(budget, number)
             and first_of(budget, local(at_ms_of(number), zone)) == first
         )
-        share = Fraction(spent * CENT, budget.limit_pico_usd)
+        share = Fraction(spent * CENT, budget.limit_amount)
         return {
             (budget.name, budget.revision, first, threshold)
             for threshold in budget.thresholds

@@ -10,7 +10,7 @@ from tools.laptop import names
 from tools.laptop.host import SETTINGS
 from worker.adapters.aws_client import AwsClient
 from worker.bootstrap import State, open_state
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.events import BUDGET_THRESHOLD_CROSSED
 
 THRESHOLDS: Final = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -54,7 +54,7 @@ class CrossingWatch:
         budget = Budget(
             name=f"load-{account}",
             scope=Scope("account", account),
-            limit_pico_usd=max(1, round(calls * SHARE_OF_LIMIT) * PICO_USD_PER_CALL),
+            limit_amount=max(1, round(calls * SHARE_OF_LIMIT) * PICO_USD_PER_CALL),
             period="monthly",
             thresholds=THRESHOLDS,
             created_at_ms=time.time_ns() // 1_000_000,
@@ -82,7 +82,7 @@ class CrossingWatch:
         removed = Budget(
             name=budget.name,
             scope=budget.scope,
-            limit_pico_usd=budget.limit_pico_usd,
+            limit_amount=budget.limit_amount,
             period=budget.period,
             thresholds=budget.thresholds,
             revision=budget.revision + 1,
@@ -97,7 +97,7 @@ class CrossingWatch:
         """Say what the load has spent by now, on the monotonic clock."""
         for threshold in THRESHOLDS:
             if threshold not in self._reached and (
-                cost_pico_usd * 100 >= threshold * self._budget.limit_pico_usd
+                cost_pico_usd * 100 >= threshold * self._budget.limit_amount
             ):
                 self._reached[threshold] = now
 

@@ -193,13 +193,13 @@ def _budgets(standings: Sequence[Standing], width: int) -> Table:
     table.add_column("state", no_wrap=True)
     for standing in standings:
         budget, style = standing.budget, STYLES[standing.state]
-        share = standing.spent_pico_usd / budget.limit_pico_usd
+        share = standing.spent_amount / budget.limit_amount
         filled = min(bar, round(share * bar))
         table.add_row(
             Text(budget.name),
             *([Text(f"{budget.scope}, {budget.period}")] if wide else []),
-            usd(standing.spent_pico_usd),
-            usd(budget.limit_pico_usd),
+            usd(standing.spent_amount),
+            usd(budget.limit_amount),
             Text("█" * filled + "░" * (bar - filled) + f" {share:4.0%}", style=style),
             Text(standing.state, style=style),
         )

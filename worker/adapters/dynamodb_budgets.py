@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.adapters.dynamodb_state import RANGE_BYTES_MAX, StateTable, bounded
 from worker.adapters.state_values import decoded_budget, encoded
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 
 
 class DynamoBudgets:

@@ -30,7 +30,7 @@ from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
 
-from worker.core.budget import Scope
+from worker.core.budget_terms import Scope
 from worker.core.codec import owner_offset
 from worker.core.ledger import AMOUNT_FIELDS, Amounts
 from worker.core.transactions import FIELD_LETTERS, BalanceKey, Posted, additions

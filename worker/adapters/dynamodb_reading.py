@@ -15,7 +15,7 @@ from worker.adapters.dynamodb_requests import READS_AT_ONCE, Dynamo
 from worker.adapters.dynamodb_verify import verify
 from worker.adapters.ledger_reading import sum_by
 from worker.adapters.pace import Pace
-from worker.core.budget import ScopeDays
+from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
 from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.core.batch import Reconciled
-from worker.core.budget import ScopeDays
+from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies
 from worker.core.ledger import Amounts, Entry, Leaf, Status
 from worker.core.spend import Spend, SpendSums

@@ -19,7 +19,7 @@ from worker.adapters.ledger_reading import (
     sum_by,
 )
 from worker.core.batch import Batch, reconcile
-from worker.core.budget import ScopeDays
+from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.posting import Poster

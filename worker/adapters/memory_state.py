@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from worker.adapters.state_values import better_profile, settled
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.registry import ApplicationProfile
 from worker.ports import Notice, NoticeState
 

@@ -32,7 +32,7 @@ from worker.adapters.sqlite_schema import (
     POST,
 )
 from worker.core.batch import Batch, Reconciled, reconcile
-from worker.core.budget import ScopeDays
+from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.errors import ConfigurationError, LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of

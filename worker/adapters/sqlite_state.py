@@ -21,7 +21,7 @@ from worker.adapters.state_values import (
     encoded,
     settled,
 )
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.registry import ApplicationProfile
 from worker.ports import Clock, Notice, NoticeState
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.registry import ApplicationProfile
 from worker.ports import Notice, NoticeState
 

@@ -10,8 +10,8 @@ from worker.cli.budgets_set import Done
 from worker.cli.budgets_work import Shown
 from worker.cli.money import MoneyColumn, show_usd
 from worker.cli.output import KeyCell, bar, cells, console, printable, quantity, table
-from worker.core.budget import Budget, period_days
 from worker.core.budget_standing import Standing
+from worker.core.budget_terms import Budget, period_days
 from worker.core.events import BUDGET_THRESHOLD_CROSSED, iso_day, percent_of
 from worker.core.money import format_pico_usd
 from worker.core.registry import Registry
@@ -38,7 +38,7 @@ def budget_document(budget: Budget) -> dict[str, Any]:
     return {
         "name": budget.name,
         "scope": str(budget.scope),
-        "limit_usd": format_pico_usd(budget.limit_pico_usd),
+        "limit_usd": format_pico_usd(budget.limit_amount),
         "period": budget.period,
         "anchor": iso_day(budget.anchor_day) if has_anchor else None,
         "thresholds": list(budget.thresholds),
@@ -61,8 +61,8 @@ def _current_document(standing: Standing, registry: Registry) -> dict[str, Any]:
         "start": iso_time(period.start_ms),
         "end": iso_time(period.end_ms),
         "time_zone": _zone_name(budget, registry),
-        "spent_usd": format_pico_usd(standing.spent_pico_usd),
-        "percent": percent_of(standing.spent_pico_usd, budget.limit_pico_usd),
+        "spent_usd": format_pico_usd(standing.spent_amount),
+        "percent": percent_of(standing.spent_amount, budget.limit_amount),
         "state": standing.state,
     }
 
@@ -112,7 +112,7 @@ def print_set(done: Done, registry: Registry, options: str) -> None:
     out.print(
         printable(
             f"{budget.name} is {result}: {budget.scope} may spend "
-            f"{show_usd(budget.limit_pico_usd)}, {budget.period}; "
+            f"{show_usd(budget.limit_amount)}, {budget.period}; "
             f"thresholds {', '.join(f'{one} %' for one in budget.thresholds)}"
         ),
         soft_wrap=True,
@@ -137,8 +137,8 @@ def print_standings(standings: list[Standing], options: str) -> None:
             soft_wrap=True,
         )
         return
-    limits = MoneyColumn(one.budget.limit_pico_usd for one in standings)
-    spends = MoneyColumn(one.spent_pico_usd for one in standings)
+    limits = MoneyColumn(one.budget.limit_amount for one in standings)
+    spends = MoneyColumn(one.spent_amount for one in standings)
     columns = table(
         ("budget", "scope", "period", "limit", "spent", "per cent", "", "state"),
         right=("limit", "spent", "per cent"),
@@ -151,10 +151,10 @@ def print_standings(standings: list[Standing], options: str) -> None:
             KeyCell(str(budget.scope)),
             *cells(
                 _period(one),
-                limits.show(budget.limit_pico_usd),
-                spends.show(one.spent_pico_usd),
+                limits.show(budget.limit_amount),
+                spends.show(one.spent_amount),
                 _percent(one),
-                bar(one.spent_pico_usd, budget.limit_pico_usd),
+                bar(one.spent_amount, budget.limit_amount),
             ),
             Text(one.state, style=STATE_STYLES.get(one.state, "")),
         )
@@ -171,7 +171,7 @@ def print_shown(shown: Shown, registry: Registry) -> None:
     lines = {
         "budget": f"{budget.name}, revision {budget.revision}",
         "scope": str(budget.scope),
-        "limit": f"{show_usd(budget.limit_pico_usd)} {budget.period}",
+        "limit": f"{show_usd(budget.limit_amount)} {budget.period}",
         "thresholds": ", ".join(f"{one} %" for one in budget.thresholds),
         "since": str(iso_time(budget.created_at_ms)),
     }
@@ -211,14 +211,14 @@ def _spent(standing: Standing, registry: Registry) -> str:
     if period.first_day == period.last_day:
         days = f"on {iso_day(period.first_day)}"
     return (
-        f"{show_usd(standing.spent_pico_usd)} of {show_usd(budget.limit_pico_usd)} "
+        f"{show_usd(standing.spent_amount)} of {show_usd(budget.limit_amount)} "
         f"({_percent(standing)}) {days}, {_zone_name(budget, registry)}"
     )
 
 
 def _percent(standing: Standing) -> str:
     """Return per cents with at most one decimal, cut: 100 % is never shown too early."""
-    percent = percent_of(standing.spent_pico_usd, standing.budget.limit_pico_usd)
+    percent = percent_of(standing.spent_amount, standing.budget.limit_amount)
     whole, _, decimals = percent.partition(".")
     return f"{whole}.{decimals[:1]}%" if decimals else f"{whole}%"
 

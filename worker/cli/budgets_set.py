@@ -8,8 +8,8 @@ from typing import Final, Literal
 import msgspec
 
 from worker.cli.budgets_work import Books
-from worker.core.budget import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, period_days
 from worker.core.budget_standing import Standing
+from worker.core.budget_terms import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, period_days
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.events import budget_initialized, budget_subject
 from worker.pipeline.notices import notice_of
@@ -131,7 +131,7 @@ def _budget(books: Books, before: Budget | None, wishes: Wishes) -> Budget:
     return Budget(
         name=wishes.name,
         scope=scope,
-        limit_pico_usd=kept.limit_pico_usd if wishes.limit is None and kept else wishes.limit or 0,
+        limit_amount=kept.limit_amount if wishes.limit is None and kept else wishes.limit or 0,
         period=period,
         anchor_day=_anchor_day(books, kept, wishes, scope, period),
         thresholds=wishes.thresholds or (kept.thresholds if kept else THRESHOLDS_DEFAULT),

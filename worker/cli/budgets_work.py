@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from worker.adapters.clock import SystemClock
 from worker.announcer import Announced, Announcer
 from worker.bootstrap import State, open_bus
-from worker.core.budget import Budget
 from worker.core.budget_standing import Standing
+from worker.core.budget_terms import Budget
 from worker.core.errors import ConfigurationError
 from worker.core.events import budget_subject
 from worker.core.registry import Registry

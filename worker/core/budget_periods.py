@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
-from worker.core.budget import DAY_MAX, Budget, BudgetPeriod, period_days
+from worker.core.budget_terms import DAY_MAX, Budget, BudgetPeriod, period_days
 from worker.core.ledger import MS_PER_DAY
 from worker.core.registry import Registry
 

@@ -53,3 +53,19 @@ class RefusedError(LedgerockError):
 
     Nothing but those calls is in the way: fewer of them, or others, may well be booked.
     """
+
+
+class EnforcementError(LedgerockError):
+    """A principal could not be suspended or restored. Told to people, and tried again."""
+
+
+class MissingPrincipalError(EnforcementError):
+    """There is no such user, role or policy, or another one carries its name by now."""
+
+
+class NeedsPersonError(EnforcementError):
+    """IAM offers no way to do this to this principal alone; a person has to act."""
+
+
+class ProtectedPrincipalError(EnforcementError):
+    """The principal is Ledgerock's own, or on the list of those that are never acted on."""

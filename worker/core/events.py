@@ -14,7 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.core.budget import Budget, BudgetPeriod, Crossing, Scope
+from worker.core.budget import Crossing
+from worker.core.budget_terms import Budget, BudgetPeriod, Scope
 from worker.core.ledger import MS_PER_DAY
 from worker.core.money import format_pico_usd
 
@@ -24,12 +25,36 @@ SOURCE: Final = "ledgerock"
 
 BUDGET_THRESHOLD_CROSSED: Final = "Budget Threshold Crossed"
 BUDGET_INITIALIZED: Final = "Budget Initialized"
+BUDGET_GRACE_STARTED: Final = "Budget Grace Period Started"
+BUDGET_REFRESHED: Final = "Budget Refreshed"
+BUDGET_FORECAST: Final = "Budget Limit Forecast"
+SUSPENSION_REQUIRED: Final = "Principal Suspension Required"
+PRINCIPAL_SUSPENDED: Final = "Principal Suspended"
+RESTORATION_REQUIRED: Final = "Principal Restoration Required"
+PRINCIPAL_RESTORED: Final = "Principal Restored"
+SUSPENSION_FAILED: Final = "Suspension Failed"
+AGENT_REGISTERED: Final = "Agent Registered"
+AGENT_REMOVED: Final = "Agent Removed"
+UNPROVISIONED_KEY: Final = "Unprovisioned Key Detected"
+TAGS_CHANGED: Final = "Principal Tags Changed"
 USAGE_UNPRICED: Final = "Usage Unpriced"
 USAGE_UNMETERED: Final = "Usage Unmetered"
 USAGE_QUARANTINED: Final = "Usage Quarantined"
 DETAIL_TYPES: Final = (
     BUDGET_THRESHOLD_CROSSED,
     BUDGET_INITIALIZED,
+    BUDGET_GRACE_STARTED,
+    BUDGET_REFRESHED,
+    BUDGET_FORECAST,
+    SUSPENSION_REQUIRED,
+    PRINCIPAL_SUSPENDED,
+    RESTORATION_REQUIRED,
+    PRINCIPAL_RESTORED,
+    SUSPENSION_FAILED,
+    AGENT_REGISTERED,
+    AGENT_REMOVED,
+    UNPROVISIONED_KEY,
+    TAGS_CHANGED,
     USAGE_UNPRICED,
     USAGE_UNMETERED,
     USAGE_QUARANTINED,
@@ -173,8 +198,8 @@ def threshold_crossed(crossing: Crossing, recorded_at_ms: int, *, time_zone: str
     """
     budget, period = crossing.budget, crossing.period
     occurred_at_ms = within(recorded_at_ms, period.start_ms, period.end_ms)
-    spent, limit = format_pico_usd(crossing.spent_pico_usd), format_pico_usd(budget.limit_pico_usd)
-    percent = percent_of(crossing.spent_pico_usd, budget.limit_pico_usd)
+    spent, limit = format_pico_usd(crossing.spent_amount), format_pico_usd(budget.limit_amount)
+    percent = percent_of(crossing.spent_amount, budget.limit_amount)
     level = level_of(crossing.threshold, budget.thresholds)
     found = " This was found after the period was over." if crossing.is_late else ""
     detail = CrossingDetail(
@@ -211,7 +236,7 @@ def budget_initialized(budget: Budget) -> Event:
     """Build `Budget Initialized`: a budget that was not there was set, at `created_at_ms`."""
     at = iso(budget.created_at_ms)
     event_id = event_id_of("budget-initialized", budget.name, str(budget.revision))
-    limit = format_pico_usd(budget.limit_pico_usd)
+    limit = format_pico_usd(budget.limit_amount)
     marks = ", ".join(f"{threshold} %" for threshold in budget.thresholds)
     detail = InitializedDetail(
         event_id=event_id,
@@ -244,7 +269,7 @@ def _budget(budget: Budget) -> BudgetDetail:
     return BudgetDetail(
         name=bounded(budget.name),
         revision=budget.revision,
-        limit_usd=format_pico_usd(budget.limit_pico_usd),
+        limit_usd=format_pico_usd(budget.limit_amount),
         period=budget.period,
         thresholds=budget.thresholds,
     )

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from worker.core.directory import LifecycleFact
 from worker.core.evidence import Observation
 from worker.core.registry import ApplicationProfile
 
@@ -126,5 +127,17 @@ class ProfileSeen(msgspec.Struct, frozen=True, gc=False):
     position: Position = Position()
 
 
-Outcome = Observation | Ignored | Malformed | ObjectReference | ProfileSeen
+class LifecycleSeen(msgspec.Struct, frozen=True, gc=False):
+    """An event in the life of a user, role, key or agent: made, changed, tagged, deleted.
+
+    Attributes:
+        fact: What it says.
+        position: Where the event stood.
+    """
+
+    fact: LifecycleFact
+    position: Position = Position()
+
+
+Outcome = Observation | Ignored | Malformed | ObjectReference | ProfileSeen | LifecycleSeen
 """What a decoder yields for one record."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import Scope, ScopeDays
+from worker.core.budget_terms import Scope, ScopeDays
 from worker.core.ledger import Amounts, Leaf
 
 LOCAL_DAYS_OFF: Final = 1

@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import Budget, BudgetPeriod, Crossing, ScopeDays, ScopeKind, crossings_of
+from worker.core.budget import Crossing, crossings_of
 from worker.core.budget_periods import has_period, period_at, period_of
 from worker.core.budget_standing import Standing
+from worker.core.budget_terms import Budget, BudgetPeriod, ScopeDays, ScopeKind
 from worker.core.events import threshold_crossed
 from worker.core.ledger import Leaf
 from worker.core.registry import Registry
@@ -195,7 +196,7 @@ class BudgetWatch:
             crossing
             for one in standings.values()
             for crossing in crossings_of(
-                one.budget, one.period, one.spent_pico_usd, now_ms, self._known
+                one.budget, one.period, one.spent_amount, now_ms, self._known
             )
         ]
         new = await self._write(crossings, now_ms)

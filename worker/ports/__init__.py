@@ -12,9 +12,20 @@ from __future__ import annotations
 
 from worker.ports.announcing import BusEvent, EventBus, Notice, NoticeState, Outbox
 from worker.ports.clock import Clock
+from worker.ports.enforcing import (
+    Enforcement,
+    Holds,
+    InlinePolicy,
+    Key,
+    Order,
+    Snapshot,
+    Target,
+    TargetKind,
+)
 from worker.ports.ledger import Committed, Difference, Ledger, Rebooking, Verification
 from worker.ports.objects import Folder, ObjectReader, ObjectStore, OpenedObject, StoredObject
 from worker.ports.quarantine import Quarantine, QuarantinedRecord
+from worker.ports.records import Record, Records
 from worker.ports.state import BudgetStore, Notes, ProfileSource, ProfileStore
 from worker.ports.transport import Delivery, Processed, Source, Stream
 
@@ -25,8 +36,12 @@ __all__ = [
     "Committed",
     "Delivery",
     "Difference",
+    "Enforcement",
     "EventBus",
     "Folder",
+    "Holds",
+    "InlinePolicy",
+    "Key",
     "Ledger",
     "Notes",
     "Notice",
@@ -34,6 +49,7 @@ __all__ = [
     "ObjectReader",
     "ObjectStore",
     "OpenedObject",
+    "Order",
     "Outbox",
     "Processed",
     "ProfileSource",
@@ -41,8 +57,13 @@ __all__ = [
     "Quarantine",
     "QuarantinedRecord",
     "Rebooking",
+    "Record",
+    "Records",
+    "Snapshot",
     "Source",
     "StoredObject",
     "Stream",
+    "Target",
+    "TargetKind",
     "Verification",
 ]

@@ -22,6 +22,8 @@ class Notice(msgspec.Struct, frozen=True):
         recorded_at_ms: Ledger time, epoch milliseconds UTC.
         due_at_ms: Not announced before.
         announced_at_ms: When it was; 0 before.
+        channel: Who is told: empty for the bus, else `sns` or `webhook`. Each has a copy of its
+            own, with an id of its own, so that one that is down holds up no other.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Notice(msgspec.Struct, frozen=True):
     recorded_at_ms: int
     due_at_ms: int = 0
     announced_at_ms: int = 0
+    channel: str = ""
 
 
 class Outbox(Protocol):
@@ -47,8 +50,8 @@ class Outbox(Protocol):
         that were kept the first time are not new then.
         """
 
-    def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
-        """Yield, in chunks, what is pending and due, the longest due first.
+    def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
+        """Yield, in chunks, what is pending and due on a channel, the longest due first.
 
         An index may be behind by a moment: what is missed now is found by the next look.
         """
@@ -61,6 +64,9 @@ class Outbox(Protocol):
         Returns:
             False if it was no longer pending.
         """
+
+    async def find(self, subject: str, notice_id: str) -> Notice | None:
+        """Return one notice, strongly read."""
 
     async def about(self, subject: str) -> list[Notice]:
         """Return the notices on a subject, by time, strongly read."""

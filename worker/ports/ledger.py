@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from worker.core.batch import Batch
-from worker.core.budget import ScopeDays
+from worker.core.budget_terms import ScopeDays
 from worker.core.ledger import Amounts, Entry, Leaf, Rated
 from worker.core.posting import Poster
 from worker.core.spend import Spend
@@ -129,6 +129,18 @@ class Ledger(Protocol):
             models: Only calls that are posted to these models; None for all.
             leaves: Only calls that are posted to these leaves, and perhaps others that differ
                 in nothing but the day; None for all. A shared ledger reads no balances then.
+        """
+
+    def booked(self, identities: Collection[str], from_ms: int) -> AsyncIterator[Sequence[Entry]]:
+        """Yield, in chunks, the calls of some identities that happened from an instant on.
+
+        Perhaps also others. They are what a mapping that became known late could move. A shared
+        ledger finds them by a journal of what was booked, which goes back `JOURNAL_DAYS`, and
+        reads nothing else; an embedded one goes through all entries.
+
+        Args:
+            identities: `Leaf.identity` of the callers.
+            from_ms: Event time, epoch milliseconds UTC.
         """
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.registry import ApplicationProfile
 
 
@@ -24,6 +24,16 @@ class BudgetStore(Protocol):
 
     async def budgets(self) -> list[Budget]:
         """Return all budgets, strongly read, by name, removed ones included."""
+
+    async def changed(self, since_ms: int) -> list[Budget]:
+        """Return the budgets whose revision was made at `since_ms` or later, and perhaps others.
+
+        Found through an index, at a cost that depends on what changed alone. The index may be
+        behind by a moment, and writers' clocks differ: ask for some minutes more.
+        """
+
+    async def find(self, name: str) -> Budget | None:
+        """Return a budget, strongly read, also one that was removed; None if there is none."""
 
     async def put(self, budget: Budget) -> bool:
         """Keep a budget on condition that its revision follows the one that is kept.

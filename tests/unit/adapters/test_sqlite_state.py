@@ -16,7 +16,7 @@ from worker.adapters.sqlite_state import (
     StateFile,
 )
 from worker.bootstrap import open_state
-from worker.core.budget import Budget, Scope, ScopeDays, ScopeKind
+from worker.core.budget_terms import Budget, Scope, ScopeDays, ScopeKind
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Counts
 from worker.settings import Settings

@@ -13,7 +13,7 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.file_bus import FileBus
 from worker.adapters.sqlite_state import SqliteBudgets, SqliteOutbox, StateFile
 from worker.cli import budgets_set
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.errors import TransientError
 
 ALICES = f"principal/{ALICE}"

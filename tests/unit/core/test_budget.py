@@ -2,18 +2,16 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.core.budget import (
+from worker.core.budget import Crossing, crossing_id, crossings_of
+from worker.core.budget_standing import Standing
+from worker.core.budget_terms import (
     LIMIT_USD_MAX,
     Budget,
     BudgetPeriod,
-    Crossing,
     Scope,
     check_budget,
-    crossing_id,
-    crossings_of,
     period_days,
 )
-from worker.core.budget_standing import Standing
 from worker.core.errors import ConfigurationError
 from worker.core.money import PICO_PER_USD
 
@@ -23,7 +21,7 @@ OPEN = BudgetPeriod(first_day=20_758, last_day=20_787, start_ms=1_000, end_ms=2_
 
 
 def budget(**changes: object) -> Budget:
-    made = {"name": "research", "scope": TEAM, "limit_pico_usd": 500 * PICO_PER_USD, **changes}
+    made = {"name": "research", "scope": TEAM, "limit_amount": 500 * PICO_PER_USD, **changes}
     return Budget(**made)  # type: ignore[arg-type]  # values of the test
 
 
@@ -45,12 +43,12 @@ def test_a_threshold_is_crossed_at_exactly_its_share_to_the_pico_dollar(threshol
 
 def test_shares_that_are_no_whole_pico_dollars_are_never_rounded() -> None:
     # 70 % of 1 pico-dollar is 0.7 of one: 0 is below it, 1 beyond.
-    assert crossed(0, limit_pico_usd=1) == []
-    assert [one.threshold for one in crossed(1, limit_pico_usd=1)] == [70, 90, 100]
+    assert crossed(0, limit_amount=1) == []
+    assert [one.threshold for one in crossed(1, limit_amount=1)] == [70, 90, 100]
     # 70 % of 3 is 2.1, and no float says so.
-    assert [one.threshold for one in crossed(2, limit_pico_usd=3)] == []
+    assert [one.threshold for one in crossed(2, limit_amount=3)] == []
     large = LIMIT_USD_MAX * PICO_PER_USD - 1
-    assert [one.threshold for one in crossed(large - 1, limit_pico_usd=large)] == [70, 90]
+    assert [one.threshold for one in crossed(large - 1, limit_amount=large)] == [70, 90]
 
 
 def test_the_highest_of_those_found_together_is_marked() -> None:
@@ -60,7 +58,7 @@ def test_the_highest_of_those_found_together_is_marked() -> None:
     known = {one.event_id for one in found}
     spent = 900 * PICO_PER_USD
     [later] = crossings_of(budget(), OPEN, spent, 1_500, known)
-    assert (later.threshold, later.is_highest, later.spent_pico_usd) == (100, True, spent)
+    assert (later.threshold, later.is_highest, later.spent_amount) == (100, True, spent)
 
 
 def test_what_is_found_from_the_end_of_its_period_on_is_late() -> None:
@@ -85,7 +83,7 @@ def test_ids_can_be_read_and_are_of_one_revision_period_and_threshold() -> None:
         crossing_id(budget(revision=11), OPEN.first_day, 70),
     }
     assert len(others | {made}) == 6
-    assert crossing_id(budget(limit_pico_usd=1), OPEN.first_day, 70) == made
+    assert crossing_id(budget(limit_amount=1), OPEN.first_day, 70) == made
 
 
 # --- Standing ----------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ def test_ids_can_be_read_and_are_of_one_revision_period_and_threshold() -> None:
 def test_a_budget_stands_by_the_highest_threshold_that_is_reached(
     thresholds: tuple[int, ...], per_cent: int, state: str
 ) -> None:
-    made = budget(thresholds=thresholds, limit_pico_usd=100)
+    made = budget(thresholds=thresholds, limit_amount=100)
     assert Standing(made, OPEN, per_cent).state == state
 
 
@@ -121,8 +119,8 @@ def test_a_budget_stands_by_the_highest_threshold_that_is_reached(
         {},
         {"name": "A.b_c-9"},
         {"name": "x" * 64},
-        {"limit_pico_usd": 1},
-        {"limit_pico_usd": LIMIT_USD_MAX * PICO_PER_USD},
+        {"limit_amount": 1},
+        {"limit_amount": LIMIT_USD_MAX * PICO_PER_USD},
         {"period": "daily"},
         {"period": "weekly"},
         {"period": "1-day"},
@@ -147,9 +145,9 @@ def test_good_budgets_are_taken(changes: dict[str, object]) -> None:
         ({"name": "a\n"}, "will not do"),
         ({"name": "é"}, "will not do"),
         ({"name": "x" * 65}, "1 to 64"),
-        ({"limit_pico_usd": 0}, "the limit is 0 USD"),
-        ({"limit_pico_usd": -1}, "more than 0"),
-        ({"limit_pico_usd": LIMIT_USD_MAX * PICO_PER_USD + 1}, "at most 1000000000000"),
+        ({"limit_amount": 0}, "the limit is 0 USD"),
+        ({"limit_amount": -1}, "more than 0"),
+        ({"limit_amount": LIMIT_USD_MAX * PICO_PER_USD + 1}, "at most 1000000000000"),
         ({"period": "yearly"}, "'yearly'"),
         ({"period": "0-day"}, "N from 1 to 366"),
         ({"period": "367-day"}, "N from 1 to 366"),

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.core.budget import DAY_MAX, Budget, BudgetPeriod, Scope
 from worker.core.budget_periods import has_period, midnight_ms, period_at, period_of
+from worker.core.budget_terms import DAY_MAX, Budget, BudgetPeriod, Scope
 from worker.core.registry import EMPTY_REGISTRY, Calendar, Registry
 
 EPOCH = date(1970, 1, 1)

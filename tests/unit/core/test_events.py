@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.events import checked, schemas
-from worker.core.budget import Budget, BudgetPeriod, Crossing, Scope
+from worker.core.budget import Crossing
+from worker.core.budget_terms import Budget, BudgetPeriod, Scope
 from worker.core.events import (
     DETAIL_TYPES,
     TEXT_LENGTH_MAX,
@@ -36,7 +37,7 @@ NOON = (NOVEMBER + 21) * MS_PER_DAY + MS_PER_DAY // 2
 BUDGET = Budget(
     name="alice-monthly",
     scope=Scope("principal", "user/111122223333/alice"),
-    limit_pico_usd=10 * 10**12,
+    limit_amount=10 * 10**12,
     revision=3,
     created_at_ms=NOON,
 )
@@ -55,7 +56,7 @@ def crossing(**more: object) -> Crossing:
         "budget": BUDGET,
         "period": PERIOD,
         "threshold": 70,
-        "spent_pico_usd": 7_350_000_000_001,
+        "spent_amount": 7_350_000_000_001,
         "is_late": False,
         "is_highest": True,
     }
@@ -139,7 +140,7 @@ def test_a_daily_budget_of_everything_reads_well() -> None:
     budget = Budget("all", Scope("everything"), 10**12, "daily", thresholds=(100,))
     day = BudgetPeriod(NOVEMBER, NOVEMBER, PERIOD.start_ms, PERIOD.start_ms + MS_PER_DAY)
     event = threshold_crossed(
-        crossing(budget=budget, period=day, threshold=100, spent_pico_usd=10**12), NOON
+        crossing(budget=budget, period=day, threshold=100, spent_amount=10**12), NOON
     )
     assert checked(event.detail_type, event.detail)["message"] == (
         "Budget all (exceeded): everyone together spent 1 of 1 USD (100 %) on 2026-11-01, and "
@@ -192,7 +193,7 @@ def test_whatever_budgets_are_called_their_events_are_small_and_keep_to_the_sche
     spent: int, limit: int, name: str, scope_id: str, threshold: int
 ) -> None:
     budget = Budget(name, Scope("team", scope_id), limit, "14-day", thresholds=(threshold,))
-    found = crossing(budget=budget, threshold=threshold, spent_pico_usd=spent)
+    found = crossing(budget=budget, threshold=threshold, spent_amount=spent)
     for event in (threshold_crossed(found, NOON), budget_initialized(budget)):
         assert "\n" not in checked(event.detail_type, event.detail)["message"]
         assert len(event.detail) < 16_000

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.budget import Scope, ScopeDays
+from worker.core.budget_terms import Scope, ScopeDays
 from worker.core.ledger import Amounts, Leaf
 from worker.core.spend import SpendSums, local_day, merged_days
 

@@ -8,7 +8,7 @@ import msgspec
 from tests.calls import NOON, PRO, book, call, poster
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
-from worker.core.budget import Budget, Scope, ScopeDays
+from worker.core.budget_terms import Budget, Scope, ScopeDays
 from worker.core.errors import TransientError
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Leaf

@@ -10,7 +10,7 @@ from tests.unit.pipeline.budget_world import EVERYTHING, Outbox, told
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_state import MemoryBudgets, MemoryProfiles
 from worker.adapters.quarantine_memory import MemoryQuarantine
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.decoders import Decoder
 from worker.core.registry import ApplicationProfile
 from worker.core.results import DeliveryResult
@@ -156,7 +156,7 @@ async def test_a_model_without_a_price_is_told_of_once_a_profile_names_it() -> N
 async def test_a_look_that_failed_after_a_rebooking_is_made_when_the_event_comes_again() -> None:
     world = World()
     worker = world.worker()
-    await world.budgets.put(Budget("all", EVERYTHING, limit_pico_usd=1, period="daily"))
+    await world.budgets.put(Budget("all", EVERYTHING, limit_amount=1, period="daily"))
     await process(worker, log(1, model=ARN))
     world.at_ms += 2 * DAY
     world.outbox.faults_before = 1
@@ -171,7 +171,7 @@ async def test_a_look_that_failed_after_a_rebooking_is_made_when_the_event_comes
 @asynchronous
 async def test_a_worker_that_is_told_again_looks_at_the_budgets_of_one_that_died() -> None:
     world = World()
-    await world.budgets.put(Budget("all", EVERYTHING, limit_pico_usd=1, period="daily"))
+    await world.budgets.put(Budget("all", EVERYTHING, limit_amount=1, period="daily"))
     await process(world.worker(), log(1, model=ARN))
     world.outbox.faults_before = 1
     assert await process(world.worker(), created()) == DeliveryResult.DEFERRED  # and dies

@@ -12,7 +12,7 @@ from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_state import MemoryProfiles
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.core.batch import Batch
-from worker.core.budget import Budget
+from worker.core.budget_terms import Budget
 from worker.core.errors import ConfigurationError, RefusedError, TransientError
 from worker.core.posting import Poster
 from worker.core.registry import ApplicationProfile
@@ -99,7 +99,7 @@ async def test_profiles_that_cannot_be_looked_up_hold_up_no_booking_of_others() 
 async def test_budgets_are_looked_at_though_the_ledger_refused_a_call() -> None:
     world = World()
     world.ledger = Refusing()
-    await world.budgets.put(Budget(name="all", scope=EVERYTHING, limit_pico_usd=DOLLAR // 1_000))
+    await world.budgets.put(Budget(name="all", scope=EVERYTHING, limit_amount=DOLLAR // 1_000))
     with pytest.raises(RefusedError):
         await process(world.worker(), log(1))
     crossed = await world.outbox.about("budget/all")

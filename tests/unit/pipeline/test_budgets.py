@@ -9,7 +9,7 @@ from tests.calls import DAY, MICRO, NOON, PRO, asynchronous, fold
 from tests.records import line, log
 from tests.unit.pipeline.budget_world import ALICE, CENT, EVERYTHING, World, spent, told
 from worker.adapters.quarantine_memory import MemoryQuarantine
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.decoders import Decoder
 from worker.core.errors import TransientError
 from worker.core.registry import EMPTY_REGISTRY, Calendar, PrincipalFact, Registry
@@ -274,7 +274,7 @@ async def test_all_budgets_are_looked_at_on_demand() -> None:
     assert told(await world.watch.look_at_all()) == ["all.1 100 2026-10-01 pending"]
     assert await world.watch.look_at_all() == []
     found = await standings_of(world.ledger, await world.budgets.budgets(), EMPTY_REGISTRY, NOON)
-    assert [(one.budget.name, one.spent_pico_usd, one.state) for one in found] == [
+    assert [(one.budget.name, one.spent_amount, one.state) for one in found] == [
         ("all", CENT, "exceeded"),
         ("day", CENT, "ok"),
     ]

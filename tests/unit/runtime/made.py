@@ -18,7 +18,7 @@ from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.telling_outbox import TellingOutbox
 from worker.announcer import Announcer
 from worker.core.batch import Batch
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.decoders import Decoder
 from worker.core.errors import TransientError
 from worker.core.posting import Poster
@@ -139,9 +139,9 @@ class Made:
         )
         self.outbox.tell = self.worker.announcing.tell
 
-    async def set_budget(self, limit_pico_usd: int = 1) -> None:
+    async def set_budget(self, limit_amount: int = 1) -> None:
         kept = await self.budgets.put(
-            Budget(name="all", scope=Scope("everything"), limit_pico_usd=limit_pico_usd)
+            Budget(name="all", scope=Scope("everything"), limit_amount=limit_amount)
         )
         assert kept
 

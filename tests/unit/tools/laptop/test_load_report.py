@@ -15,7 +15,7 @@ from tools.laptop.load_report import (
 )
 from tools.laptop.publishing import Publisher
 from worker.bootstrap import open_state
-from worker.core.budget import Budget, Scope
+from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import AMOUNT_FIELDS, Amounts, Leaf
 from worker.settings import Settings
 from worker.traffic.live import LiveTraffic, visitors
@@ -46,7 +46,7 @@ def faithful(traffic: LiveTraffic) -> Booked:
 
 
 def report(traffic: LiveTraffic, booked: Booked, lags: Lags | None = None) -> dict[str, object]:
-    budget = Budget(name="load", scope=Scope("account", ACCOUNT), limit_pico_usd=10**9)
+    budget = Budget(name="load", scope=Scope("account", ACCOUNT), limit_amount=10**9)
     crossings = CrossingWatch(budget, open_state(Settings(ledger="memory")))
     crossings.spent(traffic.sums.cost_pico_usd, now=1.0)
     ran = Ran(

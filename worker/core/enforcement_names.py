@@ -1,0 +1,45 @@
+"""Where records of enforcement are kept: partitions, names and queues, in one place.
+
+partition           name                            what
+t#<budget>          <first day>                     `BudgetStatus`
+t#<budget>          <first day>#<principal>         `Member`
+t#<budget>          look#<first day>                a look at the budget that is due
+h#<principal>       suspension                      `Suspension`
+h#<principal>       snapshot#<suspension>#<target>  `Snapshot`, written once
+g                   <number>                        an entry of the audit log
+d                   <subject>                       a subject of the directory
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+QUEUE_MONITOR: Final = "monitor"
+"""Statuses: grace that expired, periods that turned; and looks that are due."""
+QUEUE_ENFORCE: Final = "enforce"
+"""Suspensions that wait to be carried out, or to be undone."""
+QUEUE_DIRECTORY: Final = "directory"
+"""Subjects by when they last changed."""
+QUEUE_BUDGETS: Final = "budgets"
+"""Budgets by when they last changed."""
+
+AUDIT: Final = "g"
+DIRECTORY: Final = "d"
+SUSPENSION: Final = "suspension"
+LOOK: Final = "look#"
+SNAPSHOT: Final = "snapshot#"
+
+
+def status_partition(budget: str) -> str:
+    """Return the partition of everything that is kept of a budget's periods."""
+    return f"t#{budget}"
+
+
+def day_name(first_day: int) -> str:
+    """Return a day as names hold it: of fixed width, so that names are in order."""
+    return f"{first_day:07d}"
+
+
+def suspension_partition(principal: str) -> str:
+    """Return the partition of everything that is kept of a principal's suspension."""
+    return f"h#{principal}"

@@ -1,0 +1,91 @@
+"""What only the worker and the functions need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from worker.settings.values import defaults, flag, whole
+
+WORKER_ENVIRONMENT: Final = {
+    "queues": "LEDGEROCK_QUEUES",
+    "streams": "LEDGEROCK_STREAMS",
+    "bus": "LEDGEROCK_BUS",
+    "batch_deliveries_max": "LEDGEROCK_BATCH_DELIVERIES_MAX",
+    "batch_bytes_max": "LEDGEROCK_BATCH_BYTES_MAX",
+    "linger_ms": "LEDGEROCK_LINGER_MS",
+    "receivers": "LEDGEROCK_RECEIVERS",
+    "batches_in_flight": "LEDGEROCK_BATCHES_IN_FLIGHT",
+    "visibility_seconds": "LEDGEROCK_VISIBILITY_SECONDS",
+    "lease_seconds": "LEDGEROCK_LEASE_SECONDS",
+    "drain_seconds": "LEDGEROCK_DRAIN_SECONDS",
+    "http_port": "LEDGEROCK_HTTP_PORT",
+    "lag_seconds_max": "LEDGEROCK_LAG_SECONDS_MAX",
+    "resolve_profiles": "LEDGEROCK_RESOLVE_PROFILES",
+}
+"""The environment variable behind each of the worker's settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What only the worker and the functions need to know.
+
+    Attributes:
+        queues: URLs of the SQS queues to work on.
+        streams: Names or ARNs of the Kinesis streams to work on.
+        bus: EventBridge bus (name or ARN) that events are announced on, `file:PATH` for a file
+            of JSON lines, or empty: they are written down, and announced by somebody else.
+        batch_deliveries_max: Deliveries that are booked together at most.
+        batch_bytes_max: Their bodies' bytes together at most.
+        linger_ms: How long a delivery waits at most for others to be booked with, for each batch
+            that is being worked on; while nothing is, it is booked at once.
+        receivers: Receivers that poll each queue at the same time.
+        batches_in_flight: Batches that are worked on at the same time.
+        visibility_seconds: For how long a queue hides what was received; prolonged while it is
+            still being worked on.
+        lease_seconds: For how long a worker that is not heard of keeps its shards.
+        drain_seconds: How long after SIGTERM the worker may finish what it began.
+        http_port: Where `/healthz`, `/readyz` and `/metrics` are served; 0 for nowhere.
+        lag_seconds_max: Beyond this age of the oldest unsettled delivery the worker is not ready.
+        resolve_profiles: Ask Bedrock about application inference profiles that are not known.
+    """
+
+    queues: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    bus: str = ""
+    batch_deliveries_max: int = 500
+    batch_bytes_max: int = 8_000_000
+    linger_ms: int = 50
+    receivers: int = 4
+    batches_in_flight: int = 4
+    visibility_seconds: int = 60
+    lease_seconds: int = 20
+    drain_seconds: int = 25
+    http_port: int = 8080
+    lag_seconds_max: int = 900
+    resolve_profiles: bool = True
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> WorkerSettings:
+        """Read the settings from the environment.
+
+        Raises:
+            ConfigurationError: A value is not what it must be.
+        """
+        values: dict[str, object] = {}
+        for name, default in defaults(cls).items():
+            variable = WORKER_ENVIRONMENT[name]
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            if isinstance(default, tuple):
+                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+            elif isinstance(default, bool):
+                values[name] = flag(environment, variable)
+            elif isinstance(default, int):
+                allow_zero = name in {"http_port", "linger_ms"}
+                values[name] = whole(text, variable, 0 if allow_zero else 1)
+            else:
+                values[name] = text
+        return cls(**values)  # type: ignore[arg-type]  # each value has its default's type
