@@ -60,6 +60,7 @@ PAYER_BYTES_MAX: Final = 1_500
 WIDE_LETTERS: Final = {
     "agent": "g",
     "team": "t",
+    "pool": "o",
     "application": "x",
     "account": "a",
     "model": "m",

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from worker.core.codec import intern_id, intern_value
+from worker.core.codec import encode_leaf, intern_id, intern_value
 from worker.core.errors import LedgerCorruptError
 from worker.core.evidence import Facts
 from worker.core.ledger import MS_PER_DAY, Leaf
@@ -111,7 +111,7 @@ def join_facts(route: bytes, caller: list[Any]) -> bytes:
 def split_leaf(leaf: Leaf) -> bytes:
     """Return the encoding of a leaf's shape: its days are counted from its UTC day."""
     local = tuple((kind, day - leaf.day) for kind, day in leaf.local_days)
-    return b"S" + _encode(msgspec.structs.replace(leaf, day=0, local_days=local))
+    return b"S" + encode_leaf(msgspec.structs.replace(leaf, day=0, local_days=local))
 
 
 def join_leaf(shape: bytes, day: int) -> Leaf:

@@ -13,6 +13,11 @@ match = "user/111122223333/*"           # * stands for any text
 team = "research"
 tags = { cost_center = "4711" }
 
+[[pools]]
+name = "trials"                         # several entries may add to one pool
+match = "user/111122223333/*"           # by default "*"
+tags = { stage = "trial" }              # all of them must be among the principal's
+
 [[applications]]
 arn = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abcd1234efgh"
 model = "arn:aws:bedrock:us-east-1:111122223333:inference-profile/us.anthropic.claude-..."
@@ -55,6 +60,7 @@ from worker.core.registry import (
     Calendar,
     PayBy,
     Period,
+    Pool,
     PrincipalFact,
     Registry,
     TrustRule,
@@ -107,6 +113,14 @@ class _AgentEntry(msgspec.Struct, forbid_unknown_fields=True):
 class _PrincipalEntry(msgspec.Struct, forbid_unknown_fields=True):
     match: str
     team: str = ""
+    tags: dict[str, str] = {}
+    effective_from: datetime | None = None
+    effective_to: datetime | None = None
+
+
+class _PoolEntry(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    match: str = WILDCARD
     tags: dict[str, str] = {}
     effective_from: datetime | None = None
     effective_to: datetime | None = None
@@ -169,11 +183,17 @@ def _shown(value: object) -> str:
 
 
 _Entry = TypeVar(
-    "_Entry", _AgentEntry, _PrincipalEntry, _ApplicationEntry, _RuleEntry, _CalendarEntry
+    "_Entry",
+    _AgentEntry,
+    _PrincipalEntry,
+    _PoolEntry,
+    _ApplicationEntry,
+    _RuleEntry,
+    _CalendarEntry,
 )
-_Fact = TypeVar("_Fact", Agent, PrincipalFact, ApplicationProfile, TrustRule, Calendar)
+_Fact = TypeVar("_Fact", Agent, PrincipalFact, Pool, ApplicationProfile, TrustRule, Calendar)
 
-_TABLES: Final = ("agents", "principals", "applications", "rules", "calendars")
+_TABLES: Final = ("agents", "principals", "pools", "applications", "rules", "calendars")
 
 
 def empty_registry() -> Registry:
@@ -232,6 +252,7 @@ def parse_registry(content: bytes, path: str) -> Registry:
         applications=applications,
         rules=_read(document, path, "rules", _RuleEntry, _rule),
         calendars=_read(document, path, "calendars", _CalendarEntry, _calendar),
+        pools=_read(document, path, "pools", _PoolEntry, _pool),
     )
 
 
@@ -312,6 +333,8 @@ def _subject(fact: object) -> tuple[str, object]:
     match fact:
         case PrincipalFact():
             return "match", (fact.match, fact.period.from_ms)
+        case Pool():
+            return "name", fact
         case ApplicationProfile():
             return "arn", (fact.arn, fact.period.from_ms)
         case TrustRule():
@@ -339,16 +362,31 @@ def _agent(entry: _AgentEntry, place: _Place) -> Agent:
 
 
 def _principal(entry: _PrincipalEntry, place: _Place) -> PrincipalFact:
-    kind = entry.match.partition("/")[0]
-    if not _KEY.fullmatch(entry.match) or not (WILDCARD in kind or kind in _PRINCIPAL_KINDS):
-        kinds = ", ".join(_PRINCIPAL_KINDS)
-        place.fail("match", f'a principal such as "user/111122223333/alice", of kind {kinds}, or *')
     return PrincipalFact(
-        match=_as_encoded(entry.match),
+        match=_match(entry.match, place),
         team=_text(entry.team, "team", place),
         tags=_tags(entry.tags, place),
         period=_period(entry.effective_from, entry.effective_to, place),
     )
+
+
+def _pool(entry: _PoolEntry, place: _Place) -> Pool:
+    if not entry.name:
+        place.fail("name", "a name")
+    return Pool(
+        name=_text(entry.name, "name", place),
+        match=_match(entry.match, place),
+        tags=_tags(entry.tags, place),
+        period=_period(entry.effective_from, entry.effective_to, place),
+    )
+
+
+def _match(match: str, place: _Place) -> str:
+    kind = match.partition("/")[0]
+    if not _KEY.fullmatch(match) or not (WILDCARD in kind or kind in _PRINCIPAL_KINDS):
+        kinds = ", ".join(_PRINCIPAL_KINDS)
+        place.fail("match", f'a principal such as "user/111122223333/alice", of kind {kinds}, or *')
+    return _as_encoded(match)
 
 
 def _as_encoded(match: str) -> str:

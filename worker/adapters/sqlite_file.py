@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from worker.adapters.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, schema
+from worker.adapters.sqlite_schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, schema
 from worker.core.errors import (
     ConfigurationError,
     LedgerCorruptError,
@@ -104,6 +104,8 @@ class SqliteFile:
             run("BEGIN IMMEDIATE")
         if empty:
             self._create()
+        elif version < SCHEMA_VERSION:
+            self._migrate()
 
     def _create(self) -> None:
         with self._transaction():
@@ -113,6 +115,14 @@ class SqliteFile:
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _migrate(self) -> None:
+        """Bring a ledger of an earlier version up to date."""
+        with self._transaction():
+            run = self._connection.execute
+            for version in range(run("PRAGMA user_version").fetchone()[0], SCHEMA_VERSION):
+                run(MIGRATIONS[version])
+                run(f"PRAGMA user_version = {version + 1}")
 
     async def close(self) -> None:
         """Close the file; what a dry run booked is gone with it."""

@@ -209,7 +209,7 @@ class SqliteLedger(SqliteFile):
                 yield self._leaf_of_row(row), amounts
 
     def _leaf_of_row(self, row: Sequence[Any]) -> Leaf:
-        columns = Leaf(*row[1 : len(DIMENSION_COLUMNS)])
+        columns = Leaf(**dict(zip(DIMENSION_COLUMNS[1:], row[1:], strict=False)))
         try:
             leaf = self._decoder.leaf(row[0])
         except LedgerCorruptError:

@@ -12,7 +12,7 @@ from typing import Final
 from worker.core.ledger import AMOUNT_FIELDS, Leaf
 from worker.core.money import PICO_PER_USD
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4C454447
 """Marks the file as a ledger (SQLite's `application_id`): the letters LEDG."""
 
@@ -20,6 +20,11 @@ LEAF_FIELDS: Final = Leaf.__struct_fields__
 MONEY_FIELDS: Final = ("cost_pico_usd", "estimated_pico_usd")
 COUNT_FIELDS: Final = tuple(name for name in AMOUNT_FIELDS if name not in MONEY_FIELDS)
 MONEY_COLUMNS: Final = ("cost_usd", "cost_pico", "estimated_usd", "estimated_pico")
+
+
+MIGRATIONS: Final = {1: "ALTER TABLE balance ADD COLUMN pool TEXT NOT NULL DEFAULT ''"}
+"""By version: the statement that makes a ledger of that version one of the next. Leaves of before
+keep their ids and are in no pool, so that every sum stays right."""
 
 
 def schema() -> str:
@@ -42,6 +47,7 @@ CREATE TABLE balance (
   account TEXT NOT NULL,
   model TEXT NOT NULL,
   day INTEGER NOT NULL,
+  pool TEXT NOT NULL DEFAULT '',
   {columns}
 );
 CREATE INDEX balance_by_principal ON balance (principal, day);

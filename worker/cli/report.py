@@ -42,6 +42,7 @@ class Dimension(StrEnum):
     IDENTITY = "identity"
     AGENT = "agent"
     TEAM = "team"
+    POOL = "pool"
     APPLICATION = "application"
     ACCOUNT = "account"
     MODEL = "model"

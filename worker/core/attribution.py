@@ -80,6 +80,7 @@ class Attribution(msgspec.Struct, frozen=True):
         team: The team of the principal, else of the identity.
         application: The application that pays, else that of the inference profile used.
         reason: What is ambiguous or was not trusted.
+        pool: The pool of the principal, else of the identity.
     """
 
     principal: str
@@ -88,6 +89,7 @@ class Attribution(msgspec.Struct, frozen=True):
     team: str = ""
     application: str = ""
     reason: str = ""
+    pool: str = ""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -169,6 +171,7 @@ def attribute(facts: Facts, at_ms: int, registry: Registry) -> Attribution:
         team=registry.team_of(payer.principal, key, at_ms),
         application=application,
         reason="; ".join(reasons),
+        pool=registry.pool_of(payer.principal, key, at_ms),
     )
 
 

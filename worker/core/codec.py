@@ -116,6 +116,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_body: Final = msgspec.msgpack.Decoder(type=list[Any], strict=True).decode
 _decode_facts: Final = msgspec.msgpack.Decoder(type=Facts).decode
 _decode_leaf: Final = msgspec.msgpack.Decoder(type=Leaf).decode
+_LEAF_FIELDS_ALWAYS: Final = tuple(name for name in Leaf.__struct_fields__ if name != "pool")
 _decode_basis: Final = msgspec.msgpack.Decoder(type=Basis).decode
 
 
@@ -132,8 +133,19 @@ def intern_id(encoded: bytes) -> int:
 def intern_value(value: Facts | Leaf | Basis) -> Interned:
     """Encode a value and name it by its content."""
     # The kind is part of the encoding: a leaf and a basis must never share an id.
-    encoded = type(value).__name__[0].encode() + _encode(value)
+    content = encode_leaf(value) if isinstance(value, Leaf) else _encode(value)
+    encoded = type(value).__name__[0].encode() + content
     return Interned(id=intern_id(encoded), encoded=encoded)
+
+
+def encode_leaf(leaf: Leaf) -> bytes:
+    """Encode a leaf; without its pool where it has none, as before there were pools.
+
+    So the same leaf has the same id in ledgers of every age.
+    """
+    if leaf.pool:
+        return _encode(leaf)
+    return _encode([getattr(leaf, name) for name in _LEAF_FIELDS_ALWAYS])
 
 
 def encode_body(evidence: Evidence, rated: Rated, revision: int = 1) -> bytes:

@@ -209,6 +209,7 @@ def _details(facts: Facts, terms: Terms, posting: Posting) -> dict[str, Any]:
     known: dict[str, Any] = {
         "agent": leaf.agent,
         "team": leaf.team,
+        "pool": leaf.pool,
         "application": leaf.application,
         "geography": terms.reference.geography,
         "session": identity_of(facts).session,

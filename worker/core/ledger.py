@@ -61,6 +61,8 @@ class Leaf(msgspec.Struct, frozen=True, gc=False, array_like=True):
         day: UTC day of the call, days since 1970-01-01.
         local_days: `(scope kind, local day)` of every scope whose calendar puts the call on
             another day than UTC does; sorted; empty unless the registry sets calendars.
+        pool: The payer's pool, or empty. Encoded only where there is one (`codec.encode_leaf`),
+            so that leaves of ledgers older than pools keep their ids.
     """
 
     principal: str
@@ -72,6 +74,7 @@ class Leaf(msgspec.Struct, frozen=True, gc=False, array_like=True):
     model: str
     day: int
     local_days: tuple[tuple[str, int], ...] = ()
+    pool: str = ""
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -58,6 +58,7 @@ SCOPE_KINDS: Final = (
     "identity",
     "agent",
     "team",
+    "pool",
     "application",
     "account",
     "model",
@@ -293,6 +294,7 @@ class Poster:
             account=facts.account,
             model=terms.model,
             day=day,
+            pool=who.pool,
         )
         if self._registry.has_calendars:
             leaf = msgspec.structs.replace(leaf, local_days=self._local_days(leaf, at_ms))

@@ -8,6 +8,10 @@ Periods are half-open: a fact holds from `from_ms` up to, not including, `to_ms`
 
 Where several facts match, an exact one beats a wildcard, a longer pattern a shorter one, a later
 beginning an earlier one; what is still equal is settled by the content.
+
+A principal is in one **pool** at a time at most: the best of those whose pattern matches and
+whose tags it has, by the same order; between patterns of one length, more tags beat fewer. Its
+tags are those of all facts on it, and the better fact decides where two name one key.
 """
 
 import hashlib
@@ -34,6 +38,7 @@ CALENDAR_KINDS: Final = (
     "identity",
     "agent",
     "team",
+    "pool",
     "application",
     "account",
     "model",
@@ -90,6 +95,22 @@ class PrincipalFact(msgspec.Struct, frozen=True):
 
     match: str
     team: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    period: Period = ALWAYS
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Principals whose spend is kept together, by name or by tag.
+
+    Attributes:
+        name: What the pool is called; several facts may add to one pool.
+        match: A principal or identity id; `*` stands for any text, slashes included.
+        tags: Key and value pairs, sorted; a principal must have all of them.
+        period: When this held.
+    """
+
+    name: str
+    match: str = WILDCARD
     tags: tuple[tuple[str, str], ...] = ()
     period: Period = ALWAYS
 
@@ -193,7 +214,7 @@ def matches_pattern(pattern: str, text: str) -> bool:
     return True
 
 
-_Dated = Agent | PrincipalFact | ApplicationProfile | TrustRule
+_Dated = Agent | PrincipalFact | ApplicationProfile | TrustRule | Pool
 _Fact = TypeVar("_Fact", bound=_Dated | Calendar)
 _Mapped = TypeVar("_Mapped", Agent, TrustRule)
 _ByRole = dict[tuple[str, str], list[tuple[str, _Mapped]]]
@@ -248,6 +269,7 @@ class Registry:
     applications: Sequence[ApplicationProfile] = ()
     rules: Sequence[TrustRule] = ()
     calendars: Sequence[Calendar] = ()
+    pools: Sequence[Pool] = ()
     revision: str = field(init=False)
     boundaries_ms: tuple[int, ...] = field(init=False)
     _roles: _ByRole[Agent] = field(init=False, repr=False)
@@ -256,6 +278,7 @@ class Registry:
     _exact_rules: _ByRole[TrustRule] = field(init=False, repr=False)
     _wild_rules: tuple[tuple[RoleArn, TrustRule], ...] = field(init=False, repr=False)
     _calendars: _PatternIndex[Calendar] = field(init=False, repr=False)
+    _pools: tuple[Pool, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Index the facts."""
@@ -272,6 +295,7 @@ class Registry:
             ),
             "_wild_rules": _wild_rules(rules),
             "_calendars": _PatternIndex((calendar.scope, calendar) for calendar in self.calendars),
+            "_pools": tuple(sorted(self.pools, key=_pool_order)),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -290,6 +314,7 @@ class Registry:
             applications=[*self.applications, *more],
             rules=self.rules,
             calendars=self.calendars,
+            pools=self.pools,
         )
         object.__setattr__(known, "revision", self.revision)
         return known
@@ -351,6 +376,29 @@ class Registry:
             for fact in self._principals.candidates(key):
                 if fact.team and fact.period.contains(at_ms):
                     return fact.team
+        return ""
+
+    def tags_of(self, principal: str, at_ms: int) -> dict[str, str]:
+        """Return the tags of a principal or identity: those of all facts on it, the best first."""
+        tags: dict[str, str] = {}
+        for fact in self._principals.candidates(principal):
+            if fact.period.contains(at_ms):
+                for key, value in fact.tags:
+                    tags.setdefault(key, value)
+        return tags
+
+    def pool_of(self, principal: str, identity: str, at_ms: int) -> str:
+        """Return the pool of the principal, else of the identity, else an empty string."""
+        pools = [pool for pool in self._pools if pool.period.contains(at_ms)]
+        for key in (principal, identity) if identity != principal else (principal,):
+            tags: dict[str, str] | None = None
+            for pool in pools:
+                if not matches_pattern(pool.match, key):
+                    continue
+                if pool.tags and tags is None:
+                    tags = self.tags_of(key, at_ms)
+                if not pool.tags or (tags is not None and set(pool.tags) <= tags.items()):
+                    return pool.name
         return ""
 
     def profile_model(self, arn: str) -> str | None:
@@ -425,6 +473,16 @@ def _wild_rules(rules: Iterable[TrustRule]) -> tuple[tuple[RoleArn, TrustRule], 
     return tuple(wild)
 
 
+def _pool_order(pool: Pool) -> tuple[object, ...]:
+    """Sort key that puts the pool that a principal is in before all others that match."""
+    is_dated, from_ms = _beginning(pool)
+    exact_first = WILDCARD in pool.match
+    return (
+        (exact_first, -len(pool.match), -len(pool.tags), not is_dated, -from_ms, pool.name),
+        _content(pool),
+    )
+
+
 def _boundaries(registry: Registry) -> tuple[int, ...]:
     instants: set[int | None] = set()
     dated: tuple[Sequence[_Dated], ...] = (
@@ -432,6 +490,7 @@ def _boundaries(registry: Registry) -> tuple[int, ...]:
         registry.principals,
         registry.applications,
         registry.rules,
+        registry.pools,
     )
     for facts in dated:
         for fact in facts:
@@ -455,6 +514,7 @@ def _revision(registry: Registry) -> str:
             registry.applications,
             registry.rules,
             registry.calendars,
+            registry.pools,
         )
         for fact in facts
     }

@@ -16,6 +16,7 @@ DIMENSIONS: Final = (
     "identity",
     "agent",
     "team",
+    "pool",
     "application",
     "account",
     "model",
@@ -42,7 +43,7 @@ class ReportRow(msgspec.Struct, frozen=True):
 
     Attributes:
         key: The principal, model, day (`2026-10-01`) or month (`2026-10`); empty for calls
-            without one (no agent, no team, no application).
+            without one (no agent, no team, no pool, no application).
         amounts: Its figures.
     """
 

@@ -14,7 +14,7 @@ from worker.core.report import ReportRow, build_report
 from worker.core.report_calls import CacheUse, CallLine
 from worker.core.report_time import Balances, Chart, Period, chart_of
 
-TABLES: Final = ("principal", "model", "team", "agent", "application", "account")
+TABLES: Final = ("principal", "model", "team", "pool", "agent", "application", "account")
 """What the page has tables by, in this order."""
 
 ROWS_MAX: Final = 100

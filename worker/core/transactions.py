@@ -28,7 +28,7 @@ ADDITIONS_MAX: Final = 180
 """Sums that one transaction adds to in one balance item.
 
 They are named in an expression that may have 4 KB (AWS documentation: "Quotas in Amazon
-DynamoDB"), in about 22 bytes each. One call adds to 36 at most: it always fits.
+DynamoDB"), in about 22 bytes each. One call adds to 42 at most: it always fits.
 """
 
 FIELD_LETTERS: Final = "abcdefghijkl"
@@ -99,7 +99,7 @@ def payer_item(leaf: Leaf) -> BalanceKey:
     return BalanceKey(leaf.principal, leaf.day, caller)
 
 
-WIDE_KINDS: Final = ("agent", "team", "application", "account", "model", "everything")
+WIDE_KINDS: Final = ("agent", "team", "pool", "application", "account", "model", "everything")
 """Scopes whose sums are kept in the wide items of a day."""
 
 

@@ -25,6 +25,7 @@ KINDS: Final = {
 NO_NAME: Final = {
     "agent": "no agent",
     "application": "no application",
+    "pool": "no pool",
     "team": "no team",
 }
 
@@ -66,7 +67,7 @@ def name_of(by: str, key: str) -> Name:
         plain = dot and "/" not in provider
         return Name(rest, provider, full) if plain and rest else Name(full, "", full)
     kind, *parts = key.split("/")
-    if kind not in KINDS or not parts or by in {"team", "account"}:
+    if kind not in KINDS or not parts or by in {"team", "pool", "account"}:
         return Name(full, "", full)
     words = [printable_text(unquote(part)) for part in parts]
     if len(words) == 1:
