@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from worker.core.budget_terms import BudgetUnit
+
 State = Literal["active", "warning", "critical", "grace_period", "suspended"]
 Mode = Literal["deny", "detach"]
 MANUAL: Final = "manual"
@@ -85,6 +87,8 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
         end_ms: End of the budget's period; 0 for open.
         spent_amount: In the budget's unit, when the hold was made.
         crossed_at_ms: When the limit was found reached; 0 if it was not.
+        limit_amount: The budget's limit when the hold was made, in its unit; 0 for none.
+        unit: What the amounts count.
     """
 
     budget: str
@@ -96,6 +100,24 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     end_ms: int = 0
     spent_amount: int = 0
     crossed_at_ms: int = 0
+    limit_amount: int = 0
+    unit: BudgetUnit = "usd"
+
+
+class Waiver(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A budget's hold that a person lifted: this revision puts none again in this period.
+
+    Attributes:
+        budget: Name of the budget.
+        first_day: First local day of the period.
+        revision: Revision of the budget that the hold was made under.
+        end_ms: End of the period; after it the waiver is forgotten. 0 for never.
+    """
+
+    budget: str
+    first_day: int
+    revision: int
+    end_ms: int = 0
 
 
 Phase = Literal["clear", "required", "suspended", "restoring"]
@@ -110,9 +132,10 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
         holds: Why; as long as there is any, it is suspended or about to be.
         phase: How far that was carried out. Only what was verified is `suspended` or `clear`.
         suspension_id: Names this suspension, its policy and its snapshots; a new one each time
-            that the first hold is put on a clear principal.
+            that the first hold is put on a clear principal. A hold that is put while the
+            principal is being restored goes on with the same one, and so with its snapshots.
         mode: How it is suspended.
-        number: Counts the suspensions of this principal.
+        number: Counts how often a first hold was put on this principal.
         claimed_until_ms: Until then one worker is at it; others leave it alone.
         claim: Which worker's.
         attempts: How often the present phase failed.
@@ -120,6 +143,12 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
         needs_person: AWS offers no way to do it, or not one that harms nobody else.
         due_at_ms: When somebody must look at it again; 0 for never.
         phase_at_ms: Since when it is in this phase.
+        waived: Holds that a person lifted although their budgets are still exceeded.
+        was_suspended: Under this `suspension_id` it was verified to be suspended.
+        is_contended: A claim ran out under this `suspension_id`: its worker may still be at it,
+            so that what was verified is looked at once more after some minutes.
+        why: What brought about this phase, one line for people.
+        by: Who did: `ledgerock`, or the person who asked.
         version: As of `BudgetStatus`.
     """
 
@@ -136,4 +165,9 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
     needs_person: bool = False
     due_at_ms: int = 0
     phase_at_ms: int = 0
+    waived: tuple[Waiver, ...] = ()
+    was_suspended: bool = False
+    is_contended: bool = False
+    why: str = ""
+    by: str = "ledgerock"
     version: int = 0

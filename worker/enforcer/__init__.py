@@ -1,0 +1,1 @@
+"""The enforcer: carries out suspensions and restorations, and records only what it verified."""
