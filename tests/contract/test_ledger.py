@@ -292,8 +292,8 @@ async def test_totals_are_the_sums_of_balances_by_every_field(open_ledger: Open)
             days = {leaf.day for leaf, _ in balances}
             assert all(bounds[0] is None or day >= bounds[0] for day in days)
             assert all(bounds[1] is None or day <= bounds[1] for day in days)
-            for field in ("principal", "identity", "agent", "team", "application", "account",
-                          "model", "day"):  # fmt: skip
+            for field in ("principal", "identity", "agent", "team", "pool", "application",
+                          "account", "model", "day"):  # fmt: skip
                 expected: dict[str, Amounts] = {}
                 for leaf, amounts in balances:
                     expected.setdefault(str(getattr(leaf, field)), Amounts()).add(amounts)

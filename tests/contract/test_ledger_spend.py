@@ -30,7 +30,14 @@ from tests.contract.conftest import KINDS, Open
 from worker.core.budget_terms import Scope, ScopeDays, ScopeKind
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import Amounts, Leaf
-from worker.core.registry import Agent, ApplicationProfile, Calendar, PrincipalFact, Registry
+from worker.core.registry import (
+    Agent,
+    ApplicationProfile,
+    Calendar,
+    Pool,
+    PrincipalFact,
+    Registry,
+)
 from worker.core.spend import Spend
 from worker.ports import Ledger, Rebooking
 
@@ -53,10 +60,12 @@ LOCAL = poster(
         agents=[Agent(AGENT, "bot", (ROLE,))],
         principals=[PrincipalFact("user/*/a*", "research"), PrincipalFact("user/*/b*", "sales")],
         applications=[ApplicationProfile(PROFILE, PRO, "search")],
+        pools=[Pool("humans", "user/*"), Pool("robots", "agent/*")],
         calendars=[
             _calendar("principal/*", "Europe/Berlin"),
             _calendar(f"principal/user/{ACCOUNT}/bob", "Pacific/Apia"),
             _calendar("team/research", "Pacific/Apia"),
+            _calendar("pool/humans", "Pacific/Apia"),
             _calendar("application/*", "America/Los_Angeles"),
             _calendar("everything", "Europe/Berlin"),
         ],
@@ -84,6 +93,7 @@ SCOPES = [
     Scope("account", "999999999999"),
     *(Scope("principal", _user(name)) for name in [*USERS[:-1], "nobody"]),
     *(Scope("team", name) for name in ("research", "sales", "none", "")),
+    *(Scope("pool", name) for name in ("humans", "robots", "none", "")),
     *(Scope("application", name) for name in ("search", "")),
     *(Scope("agent", name) for name in (AGENT, "")),
     *(Scope("model", name) for name in (PRO, MICRO, SONNET, UNLISTED)),
@@ -127,6 +137,7 @@ async def test_nobody_spends_anything_in_an_empty_ledger(open_ledger: Open) -> N
         (Scope("principal", _user("bob")), TODAY + 1),
         (Scope("principal", _user("alice")), TODAY),
         (Scope("team", "research"), TODAY + 1),
+        (Scope("pool", "humans"), TODAY + 1),
         (Scope("everything"), TODAY),
     ],
     ids=str,
@@ -152,13 +163,17 @@ async def test_a_call_that_moves_to_another_scope_takes_its_spend_along(open_led
     before, after = poster(), LOCAL
     everything = ScopeDays(Scope("everything"), TODAY, TODAY)
     team = ScopeDays(Scope("team", "research"), TODAY + 1, TODAY + 1)
+    pool = ScopeDays(Scope("pool", "humans"), TODAY + 1, TODAY + 1)
     async with open_ledger() as ledger:
         await book(ledger, before, call(1, PLAIN))
-        assert await ledger.spend([everything, team]) == [Spend(1, PLAIN_PICO, 1_500), Spend()]
+        spent = await ledger.spend([everything, team, pool])
+        assert spent == [Spend(1, PLAIN_PICO, 1_500), Spend(), Spend()]
         [entry] = await ledger.find("00000001-0000-4000-8000-000000000001")
         rated = after.rate(entry.evidence)
         assert await ledger.rebook([Rebooking(entry, rated)]) == 1
-        assert await ledger.spend([everything, team]) == [Spend(1, PLAIN_PICO, 1_500)] * 2
+        assert await ledger.spend([everything, team, pool]) == [Spend(1, PLAIN_PICO, 1_500)] * 3
+        assert [leaf.pool for leaf, _ in await ledger.balances()] == ["humans"]
+        assert not (await ledger.verify()).differences
 
 
 # --- Any calls, any ranges -------------------------------------------------------------------

@@ -40,12 +40,13 @@ def test_facts_are_the_same_after_being_taken_apart(facts: Facts) -> None:
     assert join_facts(route, list(parts.caller)) == intern_value(facts).encoded
 
 
-def test_two_sessions_share_a_route_and_two_days_a_shape() -> None:
+@pytest.mark.parametrize("pool", ["", "trials"])
+def test_two_sessions_share_a_route_and_two_days_a_shape(pool: str) -> None:
     one = Facts("111122223333", "us-east-1", 29, "amazon.nova-pro-v1:0", 29, identity_arn="arn:a")
     other = msgspec.structs.replace(one, identity_arn="arn:b")
     assert split_facts(one)[1] == split_facts(other)[1]
     assert split_facts(one)[0] != split_facts(other)[0]
-    leaf = Leaf("p", "i", "", "t", "", "a", "m", 20_000, (("team", 20_001),))
+    leaf = Leaf("p", "i", "", "t", "", "a", "m", 20_000, (("team", 20_001),), pool)
     later = msgspec.structs.replace(leaf, day=20_007, local_days=(("team", 20_008),))
     assert split_leaf(leaf) == split_leaf(later)
     assert join_leaf(split_leaf(leaf), 20_007) == later

@@ -13,6 +13,7 @@ from worker.core.registry import (
     Agent,
     ApplicationProfile,
     Period,
+    Pool,
     PrincipalFact,
     TrustRule,
 )
@@ -49,7 +50,14 @@ CALENDAR = """
 scope = "team/research"
 time_zone = "Europe/Berlin"
 """
-EVERY_TABLE = AGENT + PRINCIPAL + APPLICATION + RULE + CALENDAR
+POOL = """
+[[pools]]
+name = "trials"
+match = "user/111122223333/*@example.com"
+tags = { owner = "ana", cost_center = "4711" }
+effective_to = 2026-02-01
+"""
+EVERY_TABLE = AGENT + PRINCIPAL + APPLICATION + RULE + CALENDAR + POOL
 
 
 def message_of(text: str) -> str:
@@ -86,13 +94,25 @@ def test_a_file_with_every_table(tmp_path: Path) -> None:
     assert registry.rules == (
         TrustRule("arn:aws:iam::111122223333:role/GatewayRole", "metadata", "application", "acme"),
     )
+    assert registry.pools == (
+        Pool(
+            "trials",
+            "user/111122223333/*%40example.com",
+            (("cost_center", "4711"), ("owner", "ana")),
+            Period(None, 1_769_904_000_000),
+        ),
+    )
     # 23:30 UTC on 1970-01-01 is half past midnight of the next day in Berlin.
     assert registry.local_day("team", "research", 84_600_000) == 1
-    assert registry.boundaries_ms == (1_767_225_600_000, 1_769_904_000_001)
+    assert registry.boundaries_ms == (
+        1_767_225_600_000,
+        1_769_904_000_000,
+        1_769_904_000_001,
+    )
 
 
 def test_the_order_of_entries_and_keys_does_not_matter() -> None:
-    backwards = CALENDAR + RULE + APPLICATION + PRINCIPAL + AGENT
+    backwards = POOL + CALENDAR + RULE + APPLICATION + PRINCIPAL + AGENT
     backwards = backwards.replace('owner = "ana", cost_center = "4711"',
                                   'cost_center = "4711", owner = "ana"')  # fmt: skip
     first = parse_registry(EVERY_TABLE.encode(), "a")
@@ -109,6 +129,13 @@ def test_an_agent_may_be_listed_in_parts_and_agents_may_share_a_role() -> None:
     assert len(parse_registry((AGENT + AGENT + other).encode(), "r").agents) == 3
 
 
+def test_a_pool_may_be_listed_in_parts_and_takes_everybody_by_default() -> None:
+    everybody = '[[pools]]\nname = "trials"\n'
+    registry = parse_registry((POOL + POOL + everybody).encode(), "r")
+    assert registry.pools[-1] == Pool("trials", "*")
+    assert registry.pool_of("user/1/a", "user/1/a", 0) == "trials"
+
+
 def test_one_fact_over_successive_periods() -> None:
     later = PRINCIPAL.replace("research", "platform") + "effective_from = 2026-01-01T00:00:00Z\n"
     registry = parse_registry((PRINCIPAL + later).encode(), "r")
@@ -119,7 +146,8 @@ def test_one_fact_over_successive_periods() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
 @pytest.mark.parametrize(
-    "scope", ["everything", "*", "team/*", "principal/user/111122223333/alice", "model/a.b"]
+    "scope",
+    ["everything", "*", "team/*", "pool/*", "principal/user/111122223333/alice", "model/a.b"],
 )
 def test_calendars(zone: str, scope: str) -> None:
     text = CALENDAR.replace("team/research", scope).replace("Europe/Berlin", zone)
@@ -160,6 +188,11 @@ def test_calendars(zone: str, scope: str) -> None:
         (RULE, "role/GatewayRole", "user/GatewayRole", ["role_arn", "user/GatewayRole"]),
         (RULE, "role/GatewayRole", "role/path/Gateway*", ["role_arn", "no path", "drop the path"]),
         (RULE, "111122223333", "1111*", ["role_arn"]),
+        (POOL, "user/", "person/", ["[[pools]] entry 1", "match", "person/", "user"]),
+        (POOL, '"trials"', '""', ["name", "expected a name"]),
+        (POOL, '"trials"', '" trials"', ["name", "no blanks"]),
+        (POOL, '"4711"', "4711", ["tags", "expected a table of texts"]),
+        (POOL, "2026-02-01", '"soon"', ["effective_to", "'soon'"]),
         (CALENDAR, "Europe/Berlin", "Europe/Bonn", ["time_zone", "IANA", "Europe/Bonn"]),
         (CALENDAR, "Europe/Berlin", "Europe", ["time_zone", "'Europe'"]),
         (CALENDAR, "Europe/Berlin", "../../etc/passwd", ["time_zone"]),

@@ -25,6 +25,7 @@ from tests.calls import (
 )
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.adapters.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
+from worker.books import rebook
 from worker.core.batch import Batch
 from worker.core.errors import (
     ConfigurationError,
@@ -34,6 +35,8 @@ from worker.core.errors import (
 )
 from worker.core.evidence import Counts
 from worker.core.ledger import Amounts
+from worker.core.registry import Pool, Registry
+from worker.pipeline import Window
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)
@@ -77,6 +80,45 @@ async def test_a_ledger_is_durable_and_marked_as_one(path: Path) -> None:
     assert list(await entries(ledger)) == [call(1).key]
     assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     await ledger.close()
+
+
+async def _before_pools(path: Path) -> list[Any]:
+    """Make a ledger as version 1 wrote it; return its balances."""
+    ledger = SqliteLedger(path)
+    await book(ledger, POSTER, call(1, PLENTY), call(2, PLENTY, user="bob"))
+    balances = await ledger.balances()
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE balance DROP COLUMN pool")
+        connection.execute("PRAGMA user_version = 1")
+    return balances
+
+
+@asynchronous
+async def test_a_ledger_of_before_there_were_pools_keeps_its_sums_and_goes_on(path: Path) -> None:
+    before = await _before_pools(path)
+    pooled = poster(registry=Registry(pools=[Pool("trials", "user/*/bob")]))
+    for _ in range(2):
+        ledger = SqliteLedger(path)
+        assert await ledger.balances() == before
+        assert not (await ledger.verify()).differences
+        await ledger.close()
+    ledger = SqliteLedger(path)
+    await book(ledger, pooled, call(2, PLENTY, user="bob"), call(3, PLENTY, user="bob"))
+    assert (await rebook(ledger, pooled, Window())).rebooked == 1
+    totals = await ledger.totals("pool")
+    assert {pool: amounts.calls for pool, amounts in totals.items()} == {"": 1, "trials": 2}
+    assert not (await ledger.verify()).differences
+    await ledger.close()
+
+
+def test_a_dry_run_leaves_a_ledger_of_before_there_were_pools_as_it_was(path: Path) -> None:
+    before = asyncio.run(_before_pools(path))
+    content = path.read_bytes()
+    ledger = SqliteLedger(path, discard=True)
+    assert asyncio.run(ledger.balances()) == before
+    asyncio.run(ledger.close())
+    assert path.read_bytes() == content
 
 
 def _text(path: Path) -> None:
@@ -230,7 +272,7 @@ async def test_totals_beyond_64_bits_are_exact(path: Path, ledger: SqliteLedger)
 
 EXTRA_BALANCE = """
 INSERT INTO balance SELECT 7, principal, identity, agent, team, application, account, 'extra', day,
-    calls, input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens,
+    pool, calls, input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens,
     cache_write_1h_tokens, estimated_calls, unpriced_calls, unmetered_calls, failed_calls,
     cost_usd, cost_pico, estimated_usd, estimated_pico
 FROM balance WHERE model = ?

@@ -94,6 +94,15 @@ def test_equal_values_have_equal_ids_and_others_do_not() -> None:
     assert intern_value(Basis("a", "b")).encoded[:1] == b"B"
 
 
+def test_a_leaf_of_before_there_were_pools_keeps_its_id() -> None:
+    leaf = Leaf("p", "i", "", "t", "", ACCOUNT, PRO, 1, (("team", 2),))
+    assert intern_value(leaf).id == -2_696_213_546_372_506_035
+    pooled = msgspec.structs.replace(leaf, pool="trials")
+    interned = intern_value(pooled)
+    assert interned.id != intern_value(leaf).id
+    assert Bodies({interned.id: interned.encoded}.get).leaf(interned.id) == pooled
+
+
 # --- Bodies ----------------------------------------------------------------------------------
 
 

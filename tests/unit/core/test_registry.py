@@ -12,6 +12,7 @@ from worker.core.registry import (
     ApplicationProfile,
     Calendar,
     Period,
+    Pool,
     PrincipalFact,
     Registry,
     RoleArn,
@@ -306,3 +307,64 @@ def test_nothing_is_known_of_anything_in_the_empty_registry() -> None:
     assert EMPTY_REGISTRY.application_of_profile(PROFILE, NOON_MS) == ""
     assert not EMPTY_REGISTRY.has_calendars
     assert EMPTY_REGISTRY.local_day("team", "x", NOON_MS) == 20_454
+
+
+# --- Pools -----------------------------------------------------------------------------------
+
+ALICE = f"user/{A}/alice"
+TRIAL = (("stage", "trial"),)
+FAST_TRIAL = (("speed", "fast"), ("stage", "trial"))
+
+
+@pytest.mark.parametrize(
+    "better,worse",
+    [
+        (Pool("z", ALICE), Pool("a", f"user/{A}/*", TRIAL)),
+        (Pool("z", f"user/{A}/*"), Pool("a", "user/*", FAST_TRIAL)),
+        (Pool("z", "*", TRIAL), Pool("a", "*", (), Period(50))),
+        (Pool("z", "*", FAST_TRIAL), Pool("a", "*", TRIAL, Period(50))),
+        (Pool("z", "*", (), Period(50)), Pool("a", "*", (), Period(40))),
+        (Pool("z", "*", (), Period(40)), Pool("a", "*")),
+        (Pool("a", "*"), Pool("b", "*")),
+    ],
+)
+def test_the_best_pool_wins_whatever_their_order(better: Pool, worse: Pool) -> None:
+    facts = [PrincipalFact("user/*", tags=FAST_TRIAL)]
+    for pools in ([better, worse], [worse, better]):
+        registry = Registry(principals=facts, pools=pools)
+        assert registry.pool_of(ALICE, ALICE, 100) == better.name
+
+
+def test_a_principal_is_in_a_pool_by_all_of_its_tags_of_that_time() -> None:
+    registry = Registry(
+        principals=[
+            PrincipalFact("user/*", tags=(("speed", "fast"), ("stage", "live"))),
+            PrincipalFact(ALICE, "research", TRIAL, Period(100, 200)),
+        ],
+        pools=[Pool("trials", "user/*", FAST_TRIAL), Pool("late", "*", (), Period(300))],
+    )
+    pools = [registry.pool_of(ALICE, ALICE, at) for at in (99, 100, 199, 200, 299, 300)]
+    assert pools == ["", "trials", "trials", "", "", "late"]
+    assert registry.tags_of(ALICE, 100) == {"speed": "fast", "stage": "trial"}
+    assert registry.tags_of(ALICE, 200) == {"speed": "fast", "stage": "live"}
+    assert registry.boundaries_ms == (100, 200, 300)
+
+
+def test_an_agent_has_a_pool_of_its_own_or_that_of_its_role() -> None:
+    bot, bot_role = f"agent/{A}/us-east-1/BOT", f"role/{A}/Bot"
+    by_role = Pool("roles", "role/*")
+    assert Registry(pools=[by_role]).pool_of(bot, bot_role, 0) == "roles"
+    assert Registry(pools=[by_role, Pool("bots", "agent/*")]).pool_of(bot, bot_role, 0) == "bots"
+    tagged = Pool("trials", "*", TRIAL)
+    assert Registry(pools=[tagged]).pool_of(bot, bot_role, 0) == ""
+    facts = [PrincipalFact(bot, tags=TRIAL)]
+    assert Registry(principals=facts, pools=[tagged]).pool_of(bot, bot_role, 0) == "trials"
+
+
+def test_pools_change_the_revision_and_stay_with_profiles() -> None:
+    pool = Pool("trials", "*")
+    one, again = Registry(pools=[pool, pool]), Registry(pools=[pool])
+    assert one.revision == again.revision != EMPTY_REGISTRY.revision
+    assert (
+        one.with_profiles([ApplicationProfile(PROFILE, "m")]).pool_of(ALICE, ALICE, 0) == "trials"
+    )
