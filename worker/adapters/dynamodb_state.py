@@ -7,6 +7,7 @@
     f                   <arn>                  an application inference profile
     l#<stream>          <shard>                the lease on a shard, with its checkpoint
     w#<stream>          <worker>               a worker that shares a stream's shards; expires
+    r#<partition>       <name>                 a record of enforcement (`core.enforcement_names`)
 
 A notice's subject is a function of its id, so that one id is one item.
 
@@ -22,13 +23,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.dynamodb_requests import Dynamo
+from worker.adapters.dynamodb_requests import (
+    ATTEMPTS_MAX,
+    BACKOFF_LAST_SECONDS,
+    CONDITION_FAILED,
+    Dynamo,
+    backoff,
+    is_transient,
+)
+from worker.core.errors import LedgerockError, TransientError
 
 DUE_INDEX: Final = "due"
 EXPIRES: Final = "x"
@@ -145,31 +154,103 @@ class StateTable:
 
     async def partition(self, pk: str) -> list[Item]:
         """Read all items of a partition, strongly."""
-        await self.prepare()
-        return [
-            item
-            async for page in self.dynamo.pages(
-                "query",
-                TableName=self.name,
-                ConsistentRead=True,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": pk}},
-            )
-            for item in page
-        ]
+        return [item async for page in self.pages(pk) for item in page]
 
-    async def due(self, queue: str, until_ms: int, limit: int) -> AsyncIterator[list[Item]]:
+    async def pages(
+        self, pk: str, condition: str = "", values: Item | None = None, limit: int | None = None
+    ) -> AsyncIterator[list[Item]]:
+        """Yield the items of a partition by sort key, strongly read.
+
+        Args:
+            pk: Which.
+            condition: Also on the sort key.
+            values: Of what it names.
+            limit: Of a page; None for as many as fit.
+        """
+        await self.prepare()
+        more = {} if limit is None else {"Limit": limit}
+        async for page in self.dynamo.pages(
+            "query",
+            TableName=self.name,
+            ConsistentRead=True,
+            KeyConditionExpression=f"pk = :pk AND {condition}" if condition else "pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}, **(values or {})},
+            **more,
+        ):
+            yield page
+
+    async def transact(self, writes: Sequence[Item], token: Item | None = None) -> bool:
+        """Make some conditional writes, all or none.
+
+        Each says what is there where its condition fails. The same request is sent again where
+        an answer was lost, under the same request token: DynamoDB makes it once and says so
+        (API reference: TransactWriteItems, "ClientRequestToken", for ten minutes). Where it
+        does not, an item that carries the writes' own token tells.
+
+        Args:
+            writes: Of `TransactItems`, without the name of the table.
+            token: The token `w` of the items that are put; None if nothing is put.
+
+        Returns:
+            Whether it was made; if not, a condition failed.
+
+        Raises:
+            TransientError: It may have been made or not.
+            LedgerockError: DynamoDB refuses one of them as such.
+        """
+        await self.prepare()
+        more = {"TableName": self.name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        items = [{kind: {**one, **more} for kind, one in write.items()} for write in writes]
+        for attempt in range(ATTEMPTS_MAX):
+            reasons = await self.dynamo.transact(items)
+            if not reasons:
+                return True
+            failed = [one for one in reasons if one.get("Code") == CONDITION_FAILED]
+            if failed:
+                return token is not None and any(
+                    one.get("Item", {}).get("w") == token for one in failed
+                )
+            if not is_transient(reasons):
+                told = sorted({f"{one.get('Code')}: {one.get('Message')}" for one in reasons})
+                message = f"DynamoDB refused a transaction on {self.name}: {'; '.join(told)}"
+                raise LedgerockError(message)
+            await backoff(attempt)
+        message = f"a transaction on {self.name} was cancelled {ATTEMPTS_MAX} times by others"
+        raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
+
+    async def due(
+        self, queue: str, until_ms: int | None, limit: int, *, from_ms: int | None = None
+    ) -> AsyncIterator[list[Item]]:
         """Yield, in chunks, the keys of what waits in a queue and is due, the longest due first.
 
         The index may be behind: read the items before relying on them.
+
+        Args:
+            queue: Which.
+            until_ms: When it is due at the latest; None for whenever.
+            limit: Of a chunk.
+            from_ms: When it is due at the soonest; None for whenever.
         """
         await self.prepare()
+        condition, values = "q = :q", {":q": {"S": queue}}
+        if from_ms is not None and until_ms is not None:
+            if from_ms > until_ms:
+                return  # A range that ends before it begins is refused (API reference: Query).
+            condition += " AND t BETWEEN :f AND :t"
+        elif from_ms is not None:
+            condition += " AND t >= :f"
+        elif until_ms is not None:
+            condition += " AND t <= :t"
+        if from_ms is not None:
+            values[":f"] = {"N": str(from_ms)}
+        if until_ms is not None:
+            values[":t"] = {"N": str(until_ms)}
         async for page in self.dynamo.pages(
             "query",
             TableName=self.name,
             IndexName=DUE_INDEX,
-            KeyConditionExpression="q = :q AND t <= :t",
-            ExpressionAttributeValues={":q": {"S": queue}, ":t": {"N": str(until_ms)}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
             Limit=limit,
         ):
             yield [{"pk": item["pk"], "sk": item["sk"]} for item in page]
@@ -188,7 +269,7 @@ class StateTable:
             None if it was written, also where the answer to that was lost and only a repeated
             request said so. Otherwise what is there instead; empty if nothing is.
         """
-        token = _new_token()
+        token = new_token()
         arguments: dict[str, Any] = {"Item": {**item, "w": token}}
         return await self._write("put_item", arguments, token, condition, values or {})
 
@@ -196,7 +277,7 @@ class StateTable:
         self, key: Item, update: str, condition: str, values: Mapping[str, Any]
     ) -> Item | None:
         """Change an item on a condition; `update` begins with `SET`. Returns as `put_if` does."""
-        token = _new_token()
+        token = new_token()
         arguments = {"Key": key, "UpdateExpression": update.replace("SET ", "SET w = :w, ", 1)}
         return await self._write(
             "update_item", arguments, token, condition, {**values, ":w": token}
@@ -233,5 +314,6 @@ class StateTable:
         await self.dynamo.close()
 
 
-def _new_token() -> dict[str, str]:
+def new_token() -> dict[str, str]:
+    """Return a token that no other write has, as the attribute `w` holds it."""
     return {"S": uuid.uuid4().hex}

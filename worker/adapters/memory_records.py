@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Final
 
+from worker.adapters.record_values import check_records, chunks
 from worker.ports import Record
-
-RECORDS_PER_CHUNK: Final = 100
 
 
 class MemoryRecords:
@@ -38,6 +36,7 @@ class MemoryRecords:
 
     async def write(self, records: Sequence[Record]) -> bool:
         """Write records, all or none; see the port."""
+        check_records(records)
         for record in records:
             before = self._records.get((record.partition, record.name))
             if record.version != (1 if before is None else before.version + 1):
@@ -64,5 +63,5 @@ class MemoryRecords:
             if record.queue == queue and from_ms <= record.due_at_ms <= until_ms
         ]
         due.sort(key=lambda record: (record.due_at_ms, record.partition, record.name))
-        for start in range(0, len(due), RECORDS_PER_CHUNK):
-            yield due[start : start + RECORDS_PER_CHUNK]
+        for chunk in chunks(due):
+            yield chunk

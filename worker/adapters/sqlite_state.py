@@ -1,11 +1,12 @@
-"""Budgets, notices, notes and profiles beside the embedded ledger, in the same file.
+"""Budgets, notices, notes, profiles and records beside the embedded ledger, in the same file.
 
-Their tables are made when they are first needed, in ledgers of any age. Versions that do not
-know them leave them alone, so that the file's format stays what it was.
+Their tables and indexes are made when they are first needed, in ledgers of any age. Versions
+that do not know them leave them alone, so that the file's format stays what it was.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,8 +41,19 @@ CREATE TABLE IF NOT EXISTS note (
   name TEXT PRIMARY KEY, note TEXT NOT NULL, keep_until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS note_expiry ON note (keep_until_ms);
-CREATE TABLE IF NOT EXISTS profile (arn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS profile (arn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (
+  partition TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, version INTEGER NOT NULL,
+  queue TEXT NOT NULL, due_at_ms INTEGER NOT NULL, PRIMARY KEY (partition, name)
+);
+CREATE INDEX IF NOT EXISTS record_due ON record (queue, due_at_ms, partition, name)
+  WHERE queue <> '';
+CREATE INDEX IF NOT EXISTS budget_changed ON budget (json_extract(body, '$.created_at_ms'));
+CREATE INDEX IF NOT EXISTS notice_told ON notice (state, due_at_ms, subject, id)
+  WHERE state > 'pending' AND state < 'pending0'
 """
+
+NAMES: Final = frozenset(re.findall(r"IF NOT EXISTS (\w+)", TABLES))
 
 
 class StateFile(SqliteFile):
@@ -57,7 +69,7 @@ class StateFile(SqliteFile):
         """
         super().__init__(path)
         try:
-            if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'profile'"):
+            if not NAMES.issubset(name for (name,) in self.rows("SELECT name FROM sqlite_master")):
                 with self.transaction():
                     for statement in TABLES.split(";"):
                         self.write(statement)
@@ -65,12 +77,12 @@ class StateFile(SqliteFile):
             self._connection.close()
             raise
 
-    def rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
         with self._faults():
             return self._connection.execute(statement, values).fetchall()
 
-    def write(self, statement: str, *values: str | int) -> int:
+    def write(self, statement: str, *values: str | int | bytes) -> int:
         """Execute a statement; return how many rows it changed."""
         with self._faults():
             return self._connection.execute(statement, values).rowcount

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import (
     MemoryBudgets,
     MemoryNotes,
     MemoryOutbox,
     MemoryProfiles,
 )
+from worker.adapters.sqlite_records import SqliteRecords
 from worker.adapters.sqlite_state import (
     SqliteBudgets,
     SqliteNotes,
@@ -21,7 +23,7 @@ from worker.adapters.sqlite_state import (
     StateFile,
 )
 from worker.bootstrap.books import ledger_file
-from worker.ports import BudgetStore, Notes, Outbox, ProfileStore
+from worker.ports import BudgetStore, Notes, Outbox, ProfileStore, Records
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class State:
         outbox: Events to be announced, crossings first of all.
         notes: How far objects were booked.
         profiles: Application inference profiles that were seen.
+        records: States of budgets, suspensions, the audit log, the directory.
         close: Release what they hold.
         table: The table of a shared ledger's state, for leases; None for any other.
     """
@@ -46,6 +49,7 @@ class State:
     outbox: Outbox
     notes: Notes
     profiles: ProfileStore
+    records: Records
     close: Callable[[], Awaitable[None]]
     table: StateTable | None = None
 
@@ -75,6 +79,7 @@ def open_state(
         outbox=MemoryOutbox(),
         notes=MemoryNotes(),
         profiles=MemoryProfiles(),
+        records=MemoryRecords(),
         close=_nothing_to_close,
     )
 
@@ -90,6 +95,7 @@ def _state_in(path: Path) -> State:
         outbox=SqliteOutbox(file),
         notes=SqliteNotes(file),
         profiles=SqliteProfiles(file),
+        records=SqliteRecords(file),
         close=file.close,
     )
 
@@ -99,6 +105,7 @@ def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) ->
     from worker.adapters.dynamodb_notes import DynamoNotes  # noqa: PLC0415
     from worker.adapters.dynamodb_outbox import DynamoOutbox  # noqa: PLC0415
     from worker.adapters.dynamodb_profiles import DynamoProfiles  # noqa: PLC0415
+    from worker.adapters.dynamodb_records import DynamoRecords  # noqa: PLC0415
     from worker.adapters.dynamodb_state import StateTable  # noqa: PLC0415
 
     table = StateTable(prefix, dynamo=dynamo, create_tables=create_tables)
@@ -107,6 +114,7 @@ def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) ->
         outbox=DynamoOutbox(table),
         notes=DynamoNotes(table),
         profiles=DynamoProfiles(table),
+        records=DynamoRecords(table),
         close=table.close,
         table=table,
     )

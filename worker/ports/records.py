@@ -12,8 +12,9 @@ class Record(msgspec.Struct, frozen=True):
     """A small value under a key, with a version, and perhaps waiting for its time.
 
     Attributes:
-        partition: What it belongs to; records of one partition are listed together.
-        name: Tells the records of a partition apart, and orders them.
+        partition: What it belongs to; records of one partition are listed together. Not empty.
+        name: Tells the records of a partition apart, and orders them, by code points. Not empty.
+            The order of those of more than 1,000 bytes may ignore what comes after 960.
         body: The value, JSON; at most 300,000 bytes.
         version: 1 when it is first written, one more with each write.
         queue: What kind of work waits in it, or empty: then no index lists it.
@@ -52,7 +53,8 @@ class Records(Protocol):
     async def write(self, records: Sequence[Record]) -> bool:
         """Write records, all or none, each on condition that its version is the next one.
 
-        At most 50 records with different keys. A version of 1 asks that there is none yet.
+        At most 50 records with different keys, of at most 600,000 bytes together. A version of
+        1 asks that there is none yet.
 
         Returns:
             False if any of them was not the next one; nothing was written then. A write whose
@@ -60,6 +62,7 @@ class Records(Protocol):
 
         Raises:
             TransientError: It may have been made or not; read before trying again.
+            ValueError: They are more, or larger, than may be written at once.
         """
 
     async def remove(self, record: Record) -> bool:
