@@ -51,15 +51,17 @@ class Ended:
     Attributes:
         state: The last state.
         status: `SUCCEEDED` or `FAILED`.
-        path: All states in order; a task once for each attempt.
+        entered: All states in order.
         waited: The instants that were waited for.
+        failures: Attempts at tasks that failed.
         error: Of an execution that failed.
     """
 
     state: str = ""
     status: str = ""
-    path: list[str] = field(default_factory=list)
+    entered: list[str] = field(default_factory=list)
     waited: list[str] = field(default_factory=list)
+    failures: int = 0
     error: str = ""
 
 
@@ -72,40 +74,35 @@ def run(definition: Json, event: Json, task: Task, *, execution: str = "executio
     for _ in range(STATES_MAX):
         state = definition["States"][name]
         assert state.keys() <= FIELDS[state["Type"]], f"{name}: {state.keys()}"
+        ended.entered.append(name)
         match state["Type"]:
             case "Pass":
-                ended.path.append(name)
                 data, name = _template(state["Parameters"], data, context), state["Next"]
             case "Choice":
-                ended.path.append(name)
                 name = _chosen(state, data, context)
             case "Wait":
-                ended.path.append(name)
                 ended.waited.append(read(state["TimestampPath"], data, context))
                 name = state["Next"]
             case "Task":
-                data, name = _task(name, state, data, context, task, ended)
+                data, name = _task(state, data, context, task, ended)
             case kind:
-                ended.path.append(name)
                 ended.state = name
                 ended.status = "SUCCEEDED" if kind == "Succeed" else "FAILED"
                 ended.error = state.get("Error", "")
                 return ended
-    message = f"no end after {STATES_MAX} states: {ended.path[-10:]}"
+    message = f"no end after {STATES_MAX} states: {ended.entered[-10:]}"
     raise AssertionError(message)
 
 
-def _task(
-    name: str, state: Json, data: Any, context: Json, task: Task, ended: Ended
-) -> tuple[Any, str]:
+def _task(state: Json, data: Any, context: Json, task: Task, ended: Ended) -> tuple[Any, str]:
     attempts = 0
     while True:
-        ended.path.append(name)
         try:
             given = _template(state["Parameters"], data, context)
             answer = {"StatusCode": 200, "Payload": task(given["Payload"])}
         except TaskError as error:
             attempts += 1
+            ended.failures += 1
             if attempts <= _attempts(state["Retry"], error.name):
                 continue
             caught = _catcher(state["Catch"], error.name)

@@ -1,28 +1,27 @@
-"""The workflows' definitions: their shape, and every way through them, without Step Functions."""
+"""The workflows' definitions: their shape, and every branch of them, without Step Functions."""
+
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from infra import workflows
-from infra.workflows import PASSING_ERRORS, restoration_definition, suspension_definition
+from infra.workflows import PASSING_ERRORS, Retries, restoration_definition, suspension_definition
 from tests.infra import asl
-from tests.infra.asl import Ended, Json, TaskError
+from tests.infra.asl import Json
+from tests.infra.branches import BRANCHES, Branch, answer_of
 from worker.core import events
 
 ARN = "arn:aws:lambda:us-east-1:111122223333:function:ledgerock-enforcement"
-SUSPENSION = suspension_definition(ARN)
-RESTORATION = restoration_definition(ARN)
+RETRIES = Retries(attempts=2)
+SUSPENSION = suspension_definition(ARN, retries=RETRIES)
+RESTORATION = restoration_definition(ARN, retries=RETRIES)
 BOTH = pytest.mark.parametrize(
-    "definition, end, kind",
-    [
-        (SUSPENSION, "Suspended", events.SUSPENSION_REQUIRED),
-        (RESTORATION, "Restored", events.RESTORATION_REQUIRED),
-    ],
+    "definition, end",
+    [(SUSPENSION, "Suspended"), (RESTORATION, "Restored")],
     ids=["suspension", "restoration"],
 )
-DEADLINE = "2026-11-22T12:00:00Z"
-ACTING = ["Apply", "Verify", "Is It Verified", "Record", "Announce"]
-
-Answer = str | Exception
+EACH = pytest.mark.parametrize("branch", BRANCHES, ids=lambda branch: branch.name)
 
 
 def event(kind: str, detail: Json | None = None) -> Json:
@@ -40,23 +39,23 @@ def event(kind: str, detail: Json | None = None) -> Json:
 
 
 class Scripted:
-    """Answers steps as it is told, in order; the last answer of a step stays."""
+    """Answers steps as a branch says."""
 
-    def __init__(self, **answers: list[Answer]) -> None:
-        self.answers = answers
+    def __init__(self, branch: Branch) -> None:
+        self._answers = {step: list(listed) for step, listed in branch.answers.items()}
         self.given: list[Json] = []
 
-    def __call__(self, payload: Json) -> Json:
+    def __call__(self, payload: Json) -> Any:
         self.given.append(payload)
-        listed = self.answers.get(payload["step"], [""])
+        listed = self._answers.get(payload["step"], [""])
         answer = listed.pop(0) if len(listed) > 1 else listed[0]
-        if isinstance(answer, Exception):
+        if isinstance(answer, asl.TaskError):
             raise answer
-        return {"decision": answer, "deadline": DEADLINE, "work": {"step": payload["step"]}}
+        return answer_of(answer)
 
-    @property
-    def steps(self) -> list[str]:
-        return [one["step"] for one in self.given]
+
+def definition_of(branch: Branch) -> Json:
+    return RESTORATION if branch.is_restoration else SUSPENSION
 
 
 def ways(definition: Json) -> dict[str, set[str]]:
@@ -84,42 +83,65 @@ def reached(definition: Json, *, without: str = "") -> set[str]:
 
 
 @BOTH
-def test_every_state_is_reached_and_every_way_leads_to_a_state(
-    definition: Json, end: str, kind: str
-) -> None:
+def test_every_state_is_reached_and_every_way_leads_to_a_state(definition: Json, end: str) -> None:
     assert reached(definition) == definition["States"].keys()
 
 
 @BOTH
-@pytest.mark.parametrize("step", ["Apply", "Verify", "Is It Verified", "Record"])
+@pytest.mark.parametrize("state", ["Check Again", "Apply", "Verify", "Is It Verified", "Record"])
 def test_nothing_ends_as_done_without_acting_verifying_and_recording(
-    definition: Json, end: str, kind: str, step: str
+    definition: Json, end: str, state: str
 ) -> None:
-    assert end not in reached(definition, without=step)
+    assert end not in reached(definition, without=state)
 
 
 @BOTH
-def test_every_task_is_retried_and_caught_and_every_choice_has_a_default(
-    definition: Json, end: str, kind: str
-) -> None:
-    for name, state in definition["States"].items():
-        if state["Type"] == "Task":
-            [retry] = state["Retry"]
-            assert set(retry["ErrorEquals"]) == set(PASSING_ERRORS), name
-            assert retry["BackoffRate"] > 1
-            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
-            assert state["TimeoutSeconds"] > 0
-            assert state["Parameters"]["FunctionName"] == ARN
-        if state["Type"] == "Choice":
-            assert definition["States"][state["Default"]]["Type"] in {"Fail", "Task"}, name
+def test_every_task_is_retried_and_caught(definition: Json, end: str) -> None:
+    tasks = [one for one in definition["States"].values() if one["Type"] == "Task"]
+    assert tasks
+    for state in tasks:
+        [retry] = state["Retry"]
+        assert set(retry["ErrorEquals"]) == set(PASSING_ERRORS)
+        assert (retry["MaxAttempts"], retry["BackoffRate"], retry["JitterStrategy"]) == (
+            2,
+            2,
+            "FULL",
+        )
+        assert [one["ErrorEquals"] for one in state["Catch"]] == [["States.ALL"]]
+        assert state["TimeoutSeconds"] > 0
+        assert state["Parameters"]["FunctionName"] == ARN
 
 
 @BOTH
-def test_only_what_is_done_or_needs_nothing_succeeds(definition: Json, end: str, kind: str) -> None:
+def test_every_choice_has_a_default_that_takes_nothing_for_granted(
+    definition: Json, end: str
+) -> None:
+    states = definition["States"]
+    defaults = {one["Default"] for one in states.values() if one["Type"] == "Choice"}
+    assert defaults == {"Not Understood", "Record Failure", "Failed"}
+
+
+@BOTH
+def test_only_what_is_done_or_needs_nothing_succeeds(definition: Json, end: str) -> None:
     kinds = {name: state["Type"] for name, state in definition["States"].items()}
     assert {name for name, its in kinds.items() if its == "Succeed"} == {end, "Stood Down"}
     ends = {name for name, following in ways(definition).items() if not following}
     assert ends == {name for name, its in kinds.items() if its in {"Succeed", "Fail"}}
+
+
+@BOTH
+def test_the_branches_that_are_tested_take_every_way_that_there_is(
+    definition: Json, end: str
+) -> None:
+    taken = {
+        pair
+        for branch in BRANCHES
+        if definition_of(branch) is definition
+        for path in [["Read Event", "What Happened", *branch.path]]
+        for pair in pairwise(path)
+    }
+    every = {(name, one) for name, following in ways(definition).items() for one in following}
+    assert taken == every
 
 
 def test_patterns_and_definitions_name_our_events_as_they_are() -> None:
@@ -144,139 +166,36 @@ def test_other_partitions_have_arns_of_their_own() -> None:
     assert task["Resource"] == "arn:aws-us-gov:states:::lambda:invoke"
 
 
-# --- Ways through -----------------------------------------------------------------------------
+# --- Branches ---------------------------------------------------------------------------------
 
 
-def went(definition: Json, kind: str, **answers: list[Answer]) -> Ended:
-    return asl.run(definition, event(kind), Scripted(**answers))
+@EACH
+def test_branch(branch: Branch) -> None:
+    ended = asl.run(definition_of(branch), event(branch.kind), Scripted(branch))
+    assert ended.entered == ["Read Event", "What Happened", *branch.path]
+    assert (ended.status, ended.failures) == (branch.status, branch.failures)
 
 
-def grace(**answers: list[Answer]) -> Ended:
-    return went(SUSPENSION, events.BUDGET_GRACE_STARTED, **answers)
-
-
-def test_a_grace_period_is_waited_out_before_anything_is_done() -> None:
-    ended = grace(check=["act"], verify=["verified"])
-    begin = ["Read Event", "What Happened", "Notify", "Wait Until Deadline"]
-    assert ended.path == [*begin, "Check Again", "Decide", *ACTING, "Suspended"]
-    assert (ended.status, ended.waited) == ("SUCCEEDED", [DEADLINE])
-
-
-def test_a_deadline_that_moved_is_waited_for_again() -> None:
-    ended = grace(check=["wait", "wait", "act"], verify=["verified"])
-    assert (ended.state, len(ended.waited)) == ("Suspended", 3)
-
-
-def test_who_cannot_be_told_is_told_later_and_the_check_says_how_long_to_wait() -> None:
-    error = TaskError("ConfigurationError")
-    ended = grace(notify=[error], check=["wait", "act"], verify=["verified"])
-    assert ended.path[2:6] == ["Notify", "Check Again", "Decide", "Wait Until Deadline"]
-    assert ended.state == "Suspended"
-
-
-def test_a_limit_that_was_raised_ends_the_grace_without_a_trace() -> None:
-    ended = grace(check=["stand_down"])
-    assert (ended.state, ended.status) == ("Stood Down", "SUCCEEDED")
-    assert "Apply" not in ended.path
-
-
-@BOTH
-def test_a_required_act_begins_with_the_check(definition: Json, end: str, kind: str) -> None:
-    ended = went(definition, kind, check=["act"], verify=["verified"])
-    begin = ["Read Event", "What Happened", "Check Again", "Decide"]
-    assert ended.path == [*begin, *ACTING, end]
-    assert ended.waited == []
-
-
-@BOTH
-def test_passing_errors_are_tried_again(definition: Json, end: str, kind: str) -> None:
-    slow: list[Answer] = [TaskError("TransientError"), TaskError("Lambda.Unknown"), ""]
-    ended = went(definition, kind, check=["act"], apply=slow, verify=["verified"])
-    assert (ended.path.count("Apply"), ended.state) == (3, end)
-
-
-@BOTH
-@pytest.mark.parametrize("step", ["check", "apply", "verify", "record"])
-@pytest.mark.parametrize("error", ["MissingPrincipalError", "FailedError", "TransientError"])
-def test_what_goes_on_failing_is_recorded_and_fails(
-    definition: Json, end: str, kind: str, step: str, error: str
-) -> None:
-    answers: dict[str, list[Answer]] = {"check": ["act"], "verify": ["verified"]}
-    answers[step] = [TaskError(error, "why")]
-    task = Scripted(**answers)
-    ended = asl.run(definition, event(kind), task)
-    assert (ended.state, ended.status) == ("Failed", "FAILED")
-    failure = task.given[-1]
-    assert (failure["step"], failure["error"]) == ("fail", {"Error": error, "Cause": "why"})
-    assert task.steps.count(step) == (7 if error == "TransientError" else 1)
-
-
-@BOTH
-def test_a_failure_may_be_tried_again_later(definition: Json, end: str, kind: str) -> None:
-    apply: list[Answer] = [TaskError("EnforcementError"), ""]
-    ended = went(definition, kind, check=["act"], apply=apply, fail=["wait"], verify=["verified"])
-    assert (ended.state, ended.waited) == (end, [DEADLINE])
-    assert ended.path.count("Check Again") == 2
-
-
-@BOTH
-def test_what_is_not_verified_is_not_recorded(definition: Json, end: str, kind: str) -> None:
-    ended = went(definition, kind, check=["act"], verify=["missing"])
-    assert (ended.state, ended.status) == ("Failed", "FAILED")
-    assert "Record" not in ended.path
-
-
-@BOTH
-def test_what_needs_a_person_ends_so(definition: Json, end: str, kind: str) -> None:
-    failing: list[Answer] = [TaskError("NeedsPersonError")]
-    ended = went(definition, kind, check=["act"], apply=failing, fail=["needs_person"])
-    assert (ended.state, ended.status, ended.error) == ("Needs Person", "FAILED", "NeedsPerson")
-    assert went(definition, kind, check=["needs_person"]).state == "Needs Person"
-
-
-@BOTH
-def test_a_failure_that_nobody_could_write_down_fails(
-    definition: Json, end: str, kind: str
-) -> None:
-    broken: list[Answer] = [TaskError("FailedError")]
-    ended = went(definition, kind, check=broken, fail=broken)
-    assert (ended.state, ended.status) == ("Not Recorded", "FAILED")
-    ended = went(definition, kind, check=["stand_down"], stand_down=broken)
-    assert (ended.state, ended.status) == ("Not Recorded", "FAILED")
-
-
-@BOTH
-def test_what_is_recorded_is_done_though_it_cannot_be_announced_yet(
-    definition: Json, end: str, kind: str
-) -> None:
-    failing: list[Answer] = [TaskError("FailedError")]
-    ended = went(definition, kind, check=["act"], verify=["verified"], announce=failing)
-    assert (ended.state, ended.status) == (end, "SUCCEEDED")
-
-
-@BOTH
-def test_a_failure_that_was_overtaken_stands_down(definition: Json, end: str, kind: str) -> None:
-    failing: list[Answer] = [TaskError("MissingPrincipalError")]
-    ended = went(definition, kind, check=["act"], apply=failing, fail=["stand_down"])
-    assert (ended.state, ended.status) == ("Stood Down", "SUCCEEDED")
-
-
-@BOTH
-def test_what_nobody_expects_fails(definition: Json, end: str, kind: str) -> None:
-    assert went(definition, "Budget Refreshed").state == "Not Understood"
-    ended = went(definition, kind, check=["whatever"])
-    assert (ended.state, ended.status) == ("Not Understood", "FAILED")
-
-
-@BOTH
-def test_each_step_is_given_the_event_and_what_the_one_before_left(
-    definition: Json, end: str, kind: str
-) -> None:
-    task = Scripted(check=["act"], verify=["verified"])
-    asl.run(definition, event(kind, {"event_id": "e7"}), task, execution="x:1")
-    assert task.steps == ["check", "apply", "verify", "record", "announce"]
-    befores = [one["work"] for one in task.given]
-    assert befores == [{}, *({"step": step} for step in task.steps[:-1])]
+@pytest.mark.parametrize("name", ["SuspensionDone", "RestorationDone"])
+def test_each_step_is_given_the_event_and_what_the_one_before_left(name: str) -> None:
+    [branch] = [one for one in BRANCHES if one.name == name]
+    task = Scripted(branch)
+    asl.run(definition_of(branch), event(branch.kind, {"event_id": "e7"}), task, execution="x:1")
+    steps = [one["step"] for one in task.given]
+    assert steps == ["check", "apply", "verify", "record", "announce"]
+    assert [one["work"] for one in task.given] == [{}, *([{"claim": "c1"}] * 4)]
     for one in task.given:
-        assert (one["kind"], one["detail"]) == (kind, {"event_id": "e7"})
+        assert (one["kind"], one["detail"]) == (branch.kind, {"event_id": "e7"})
         assert (one["execution"], one["error"]) == ("x:1", {"Error": "", "Cause": ""})
+        assert one["workflow"] == ("restoration" if branch.is_restoration else "suspension")
+
+
+@pytest.mark.parametrize("name", ["SuspensionApplyFails", "RestorationNeedsPerson"])
+def test_a_failure_is_recorded_with_its_error(name: str) -> None:
+    [branch] = [one for one in BRANCHES if one.name == name]
+    task = Scripted(branch)
+    asl.run(definition_of(branch), event(branch.kind), task)
+    [error] = branch.answers["apply"]
+    assert isinstance(error, asl.TaskError)
+    assert task.given[-1]["step"] == "fail"
+    assert task.given[-1]["error"] == {"Error": error.name, "Cause": error.cause}
