@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from worker.core.enforcement import Hold, Mode
+from worker.core.targets import Target, TargetKind
 
-TargetKind = Literal["user", "role", "session"]
-
-
-class Target(msgspec.Struct, frozen=True, order=True):
-    """Who is acted on in IAM.
-
-    Attributes:
-        kind: `user`, `role`, or `session`: one session name of a role.
-        account: Its AWS account.
-        name: Of the user or role, without path.
-        session: Of a session its name, as in `aws:userid`; empty otherwise.
-    """
-
-    kind: TargetKind
-    account: str
-    name: str
-    session: str = ""
-
-    def __str__(self) -> str:
-        """Return `user/111122223333/alice`."""
-        return "/".join(part for part in (self.kind, self.account, self.name, self.session) if part)
+__all__ = [
+    "Enforcement",
+    "Holds",
+    "InlinePolicy",
+    "Key",
+    "Order",
+    "Snapshot",
+    "Target",
+    "TargetKind",
+]
 
 
 class Order(msgspec.Struct, frozen=True):
