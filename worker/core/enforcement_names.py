@@ -8,6 +8,7 @@ h#<principal>       suspension                      `Suspension`
 h#<principal>       snapshot#<suspension>#<target>  `Snapshot`, written once
 g                   <number>                        an entry of the audit log
 d                   <subject>                       a subject of the directory
+n#<channel>         <notice>                        who tells people of a notice just now
 """
 
 from __future__ import annotations
@@ -43,3 +44,8 @@ def day_name(first_day: int) -> str:
 def suspension_partition(principal: str) -> str:
     """Return the partition of everything that is kept of a principal's suspension."""
     return f"h#{principal}"
+
+
+def telling_partition(channel: str) -> str:
+    """Return the partition of the claims on what is told through a channel."""
+    return f"n#{channel}"

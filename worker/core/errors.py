@@ -69,3 +69,7 @@ class NeedsPersonError(EnforcementError):
 
 class ProtectedPrincipalError(EnforcementError):
     """The principal is Ledgerock's own, or on the list of those that are never acted on."""
+
+
+class RefusedMessageError(LedgerockError):
+    """A channel refuses one message for what it is; it may well take others."""

@@ -10,7 +10,7 @@ contract suite runs over all adapters of a port.
 
 from __future__ import annotations
 
-from worker.ports.announcing import BusEvent, EventBus, Notice, NoticeState, Outbox
+from worker.ports.announcing import BusEvent, Channel, EventBus, Notice, NoticeState, Outbox
 from worker.ports.clock import Clock
 from worker.ports.enforcing import (
     Enforcement,
@@ -32,6 +32,7 @@ from worker.ports.transport import Delivery, Processed, Source, Stream
 __all__ = [
     "BudgetStore",
     "BusEvent",
+    "Channel",
     "Clock",
     "Committed",
     "Delivery",

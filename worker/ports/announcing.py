@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from worker.core.people import Message
+
 NoticeState = Literal["pending", "announced", "late", "lapsed"]
 
 
@@ -92,6 +94,27 @@ class EventBus(Protocol):
         Raises:
             TransientError: The bus cannot be reached; some may have been taken.
             ConfigurationError: There is no such bus, or no permission.
+        """
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class Channel(Protocol):
+    """How people are told: a topic, a webhook."""
+
+    @property
+    def name(self) -> str:
+        """What `Notice.channel` calls it."""
+
+    async def tell(self, message: Message) -> None:
+        """Tell one message, within less than a minute.
+
+        Raises:
+            TransientError: It cannot be reached, or wants to be left alone for a while; the
+                message may have been told.
+            RefusedMessageError: It refuses this message; others it may take.
+            ConfigurationError: There is no such topic, or no permission: nothing can be told.
         """
 
     async def close(self) -> None:
