@@ -33,7 +33,14 @@ from tests.unit.core.decoders.payloads import (
 )
 from worker.core.decoders import Decoder, Limits
 from worker.core.evidence import QUANTITY_MAX, Observation
-from worker.core.results import Ignored, Malformed, ObjectReference, Outcome, ProfileSeen
+from worker.core.results import (
+    Ignored,
+    LifecycleSeen,
+    Malformed,
+    ObjectReference,
+    Outcome,
+    ProfileSeen,
+)
 
 BATCHES = 25
 PAYLOADS_PER_EXAMPLE = 5
@@ -172,7 +179,7 @@ def check(outcome: Outcome) -> None:
             assert count is None or 0 <= count <= QUANTITY_MAX
         assert outcome.key.count("/") >= 2
         return
-    assert isinstance(outcome, Ignored | Malformed | ObjectReference | ProfileSeen)
+    assert isinstance(outcome, Ignored | Malformed | ObjectReference | ProfileSeen | LifecycleSeen)
     assert outcome.position.path.startswith("$")
     if isinstance(outcome, Malformed):
         assert outcome.expected

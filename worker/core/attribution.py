@@ -14,6 +14,11 @@
 | web identity, SAML, directory, Identity Center user without an ARN | `federated/A/TYPE%3AID` |
 | anything else | `unknown/A` |
 
+A user or role that was deleted and made again under its name is somebody else: the first known
+one keeps the plain id, later ones carry their unique id as a further segment
+(`user/A/NAME/AIDA…`). Which one made a call is told by the unique id in CloudTrail's record of it,
+else by its time; invocation logs carry no such id.
+
 A is the account in the caller's ARN, which differs from the call's account where a caller comes
 from elsewhere; of `unknown/A` it is the call's. A session name is text of the caller's choosing,
 so it names nobody by itself. Identity Center sets it itself, and reserves the path of its roles
@@ -153,7 +158,7 @@ def attribute(facts: Facts, at_ms: int, registry: Registry) -> Attribution:
     """
     identity = identity_of(facts)
     reasons = [identity.reason] if identity.reason else []
-    key = identity.key
+    key = registry.incarnation_of(identity.key, facts.principal_id, at_ms)
     payer = _Payer(key)
     if identity.role:
         rule = registry.rule_for(identity.account, identity.role, identity.role_arn, at_ms)
@@ -161,6 +166,8 @@ def attribute(facts: Facts, at_ms: int, registry: Registry) -> Attribution:
             key = key_of("session", identity.account, identity.role, identity.session)
         agent = registry.agent_for_role(identity.account, identity.role, identity.role_arn, at_ms)
         payer = _role_payer(facts, identity, key, rule, agent, reasons)
+        principal = registry.incarnation_of(payer.principal, facts.principal_id, at_ms)
+        payer = payer._replace(principal=principal)
     application = payer.application
     if not application and is_application_profile(facts.model_id):
         application = registry.application_of_profile(facts.model_id, at_ms)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worker.core.attribution import identity_of
+from worker.core.directory import said
 from worker.core.evidence import (
     Counts,
     Evidence,
@@ -28,6 +29,7 @@ from worker.core.report import iso_time
 from worker.core.results import (
     POSTABLE,
     Ignored,
+    LifecycleSeen,
     Malformed,
     ObjectReference,
     Outcome,
@@ -136,7 +138,7 @@ def explain_call(key: str, evidence: Evidence, poster: Poster) -> dict[str, Any]
 
 
 def explain_other(
-    outcome: Ignored | Malformed | ObjectReference | ProfileSeen,
+    outcome: Ignored | Malformed | ObjectReference | ProfileSeen | LifecycleSeen,
 ) -> dict[str, Any]:
     """Explain a record that is no call: what became of it, why, and where it stood."""
     if isinstance(outcome, Malformed):
@@ -154,6 +156,8 @@ def explain_other(
         reason = outcome.reason
     elif isinstance(outcome, ProfileSeen):
         reason = f"says that {outcome.profile.arn} stands for {outcome.profile.model}"
+    elif isinstance(outcome, LifecycleSeen):
+        reason = f"says of {said(outcome.fact)}"
     else:
         reason = f"names s3://{outcome.bucket}/{outcome.key}, which is read on its own"
     return {

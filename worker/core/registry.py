@@ -17,7 +17,7 @@ tags are those of all facts on it, and the better fact decides where two name on
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Generic, Literal, TypeVar
 
@@ -168,6 +168,49 @@ class Calendar(msgspec.Struct, frozen=True):
     zone: tzinfo
 
 
+class Incarnations(msgspec.Struct, frozen=True):
+    """Users, or roles, that had one name after another.
+
+    Attributes:
+        key: The name that they share: `user/A/NAME`, `role/A/NAME`; the first one keeps it.
+        made: When each was made, and its unique id; sorted. The first may be unknown: `(0, "")`.
+    """
+
+    key: str
+    made: tuple[tuple[int, str], ...]
+
+
+class LearnedFacts(msgspec.Struct, frozen=True):
+    """What lifecycle events say of agents and principals: AWS's word, not the operator's.
+
+    Attributes:
+        agents: Agents with their roles.
+        principals: Tags and teams; `match` is always one principal.
+        incarnations: Names that were used again.
+    """
+
+    agents: tuple[Agent, ...] = ()
+    principals: tuple[PrincipalFact, ...] = ()
+    incarnations: tuple[Incarnations, ...] = ()
+
+
+NOTHING_LEARNED: Final = LearnedFacts()
+_NAMED_SEGMENTS: Final = 3
+"""Segments of `user/A/NAME`; what follows is a unique id."""
+
+
+def plain_id(principal: str) -> str:
+    """Return a user's or role's id without the unique id that tells it from earlier ones."""
+    segments = principal.split("/")
+    is_named = segments[0] in {"user", "role"} and len(segments) > _NAMED_SEGMENTS
+    return "/".join(segments[:_NAMED_SEGMENTS]) if is_named else principal
+
+
+def unique_id(principal: str) -> str:
+    """Return the unique id (`AIDA…`, `AROA…`) in a principal's id, or empty."""
+    return principal[len(plain_id(principal)) + 1 :]
+
+
 class AmbiguousAgents(msgspec.Struct, frozen=True):
     """Several agents that one role is mapped to at one time, by id, sorted."""
 
@@ -260,7 +303,8 @@ class Registry:
     The order of the lists means nothing, and neither does a fact that is listed twice.
 
     Attributes:
-        revision: Hash of the content, in hexadecimal digits.
+        learned: What lifecycle events say. The operator's word counts before it.
+        revision: Hash of the content, in hexadecimal digits; of what the operator has written.
         boundaries_ms: Instants at which any fact begins or ends, sorted.
     """
 
@@ -270,6 +314,7 @@ class Registry:
     rules: Sequence[TrustRule] = ()
     calendars: Sequence[Calendar] = ()
     pools: Sequence[Pool] = ()
+    learned: LearnedFacts = NOTHING_LEARNED
     revision: str = field(init=False)
     boundaries_ms: tuple[int, ...] = field(init=False)
     _roles: _ByRole[Agent] = field(init=False, repr=False)
@@ -279,11 +324,16 @@ class Registry:
     _wild_rules: tuple[tuple[RoleArn, TrustRule], ...] = field(init=False, repr=False)
     _calendars: _PatternIndex[Calendar] = field(init=False, repr=False)
     _pools: tuple[Pool, ...] = field(init=False, repr=False)
+    _learned: dict[str, tuple[PrincipalFact, ...]] = field(init=False, repr=False)
+    _incarnations: dict[str, Incarnations] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Index the facts."""
         rules = _latest_first(self.rules)
-        agents = _latest_first(self.agents)
+        agents = _latest_first([*self.agents, *_unlisted(self)])
+        learned: dict[str, list[PrincipalFact]] = defaultdict(list)
+        for fact in self.learned.principals:
+            learned[fact.match].append(fact)
         values: dict[str, object] = {
             "revision": _revision(self),
             "boundaries_ms": _boundaries(self),
@@ -296,6 +346,8 @@ class Registry:
             "_wild_rules": _wild_rules(rules),
             "_calendars": _PatternIndex((calendar.scope, calendar) for calendar in self.calendars),
             "_pools": tuple(sorted(self.pools, key=_pool_order)),
+            "_learned": {match: _latest_first(facts) for match, facts in learned.items()},
+            "_incarnations": {one.key: one for one in self.learned.incarnations},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -315,9 +367,41 @@ class Registry:
             rules=self.rules,
             calendars=self.calendars,
             pools=self.pools,
+            learned=self.learned,
         )
         object.__setattr__(known, "revision", self.revision)
         return known
+
+    def with_directory(self, learned: LearnedFacts) -> "Registry":
+        """Return a registry that knows what lifecycle events say, in place of what it knew of it.
+
+        Its revision stays the same, as with profiles. A learned agent counts where the operator
+        lists neither the agent nor its role; learned tags where the operator's facts on the same
+        principal leave them open.
+        """
+        known = replace(self, learned=learned)
+        object.__setattr__(known, "revision", self.revision)
+        return known
+
+    def incarnation_of(self, key: str, unique_id: str, at_ms: int) -> str:
+        """Return the id of the user or role that had a name at a time, or has that unique id.
+
+        Args:
+            key: `user/A/NAME`, `role/A/NAME`; any other identity stays as it is.
+            unique_id: `AIDA…`, `AROA…` if a record named it; it is believed before the time is.
+            at_ms: Time of the call.
+        """
+        found = self._incarnations.get(key)
+        if found is None:
+            return key
+        number = 0
+        for place, (from_ms, its_id) in enumerate(found.made):
+            if unique_id and its_id == unique_id:
+                number = place
+                break
+            if from_ms <= at_ms:
+                number = place
+        return f"{key}/{found.made[number][1]}" if number else key
 
     @property
     def has_calendars(self) -> bool:
@@ -364,8 +448,15 @@ class Registry:
 
     def principal_facts(self, principal: str, at_ms: int) -> PrincipalFact | None:
         """Return the best-matching fact on a principal or identity id."""
-        found = self._principals.candidates(principal)
+        found = self._facts_on(principal)
         return next((fact for fact in found if fact.period.contains(at_ms)), None)
+
+    def _facts_on(self, principal: str) -> Iterable[PrincipalFact]:
+        """Every fact on a principal, best first: the operator's, on its name too, then learned."""
+        yield from self._principals.candidates(principal)
+        if (name := plain_id(principal)) != principal:
+            yield from self._principals.candidates(name)
+        yield from self._learned.get(principal, ())
 
     def team_of(self, principal: str, identity: str, at_ms: int) -> str:
         """Return the team of the principal, else of the identity, else an empty string.
@@ -373,7 +464,7 @@ class Registry:
         A fact without a team is passed over for the next best one.
         """
         for key in (principal, identity) if identity != principal else (principal,):
-            for fact in self._principals.candidates(key):
+            for fact in self._facts_on(key):
                 if fact.team and fact.period.contains(at_ms):
                     return fact.team
         return ""
@@ -381,7 +472,7 @@ class Registry:
     def tags_of(self, principal: str, at_ms: int) -> dict[str, str]:
         """Return the tags of a principal or identity: those of all facts on it, the best first."""
         tags: dict[str, str] = {}
-        for fact in self._principals.candidates(principal):
+        for fact in self._facts_on(principal):
             if fact.period.contains(at_ms):
                 for key, value in fact.tags:
                     tags.setdefault(key, value)
@@ -393,7 +484,7 @@ class Registry:
         for key in (principal, identity) if identity != principal else (principal,):
             tags: dict[str, str] | None = None
             for pool in pools:
-                if not matches_pattern(pool.match, key):
+                if not any(matches_pattern(pool.match, one) for one in {key, plain_id(key)}):
                     continue
                 if pool.tags and tags is None:
                     tags = self.tags_of(key, at_ms)
@@ -441,6 +532,23 @@ def _in_effect(listed: Iterable[tuple[str, _Mapped]], issuer_arn: str, at_ms: in
         return [fact for _arn, fact in current]
     exact = [fact for arn, fact in current if arn == issuer_arn]
     return exact or [fact for arn, fact in current if arn.count("/") == 1]
+
+
+def _unlisted(registry: Registry) -> list[Agent]:
+    """Return learned agents that the operator does not list, with roles that they do not."""
+    agents = {agent.agent_id for agent in registry.agents}
+    listed = (parse_role_arn(arn) for agent in registry.agents for arn in agent.role_arns)
+    roles = {(role.account, role.name) for role in listed if role is not None}
+    found = []
+    for agent in registry.learned.agents:
+        own = [
+            arn
+            for arn in agent.role_arns
+            if (role := parse_role_arn(arn)) is not None and (role.account, role.name) not in roles
+        ]
+        if own and agent.agent_id not in agents:
+            found.append(msgspec.structs.replace(agent, role_arns=tuple(own)))
+    return found
 
 
 def _by_role(listed: Iterable[tuple[str, _Mapped]]) -> _ByRole[_Mapped]:
@@ -491,10 +599,14 @@ def _boundaries(registry: Registry) -> tuple[int, ...]:
         registry.applications,
         registry.rules,
         registry.pools,
+        registry.learned.agents,
+        registry.learned.principals,
     )
     for facts in dated:
         for fact in facts:
             instants.update((fact.period.from_ms, fact.period.to_ms))
+    for one in registry.learned.incarnations:
+        instants.update(from_ms for from_ms, _ in one.made)
     return tuple(sorted(instant for instant in instants if instant is not None))
 
 

@@ -17,6 +17,7 @@ from worker.core.posting import Poster
 from worker.core.results import (
     POSTABLE,
     Ignored,
+    LifecycleSeen,
     Malformed,
     ObjectReference,
     Outcome,
@@ -61,6 +62,7 @@ class Digest(msgspec.Struct, gc=False):
         outcomes: What it was made of, where calls name profiles that nobody knows and it may
             have to be made again.
         unpostable: Keys of calls whose pricing or attribution failed; they are in `malformed`.
+        lifecycle: What events told of users, roles, keys and agents.
     """
 
     batch: Batch
@@ -73,6 +75,7 @@ class Digest(msgspec.Struct, gc=False):
     first_at_ms: int = 0
     outcomes: list[Outcome] = []
     unpostable: frozenset[str] = frozenset()
+    lifecycle: list[LifecycleSeen] = []
 
     @property
     def quarantined(self) -> int:
@@ -100,10 +103,11 @@ class Digester:
         self._malformed: list[Malformed] = []
         self._references: list[ObjectReference] = []
         self._profiles: list[ProfileSeen] = []
+        self._lifecycle: list[LifecycleSeen] = []
 
     def is_full(self, calls_max: int, malformed_max: int) -> bool:
         """Whether as many distinct calls, or other records that are kept, are collected."""
-        others = len(self._malformed) + len(self._references)
+        others = len(self._malformed) + len(self._references) + len(self._lifecycle)
         return len(self._builder) >= calls_max or others >= malformed_max
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
@@ -130,6 +134,9 @@ class Digester:
             elif isinstance(outcome, ObjectReference):
                 self._references.append(outcome)
                 self._ignore("names an S3 object, which is read on its own")
+            elif isinstance(outcome, LifecycleSeen):
+                self._lifecycle.append(outcome)
+                self._ignore("says something of a user, a role, a key or an agent")
             else:
                 self._profiles.append(outcome)
                 self._ignore("says what an application inference profile stands for")
@@ -154,6 +161,7 @@ class Digester:
             profiles=self._profiles,
             first_at_ms=batch.first_at_ms,
             unpostable=frozenset(key for key, _, _ in failures),
+            lifecycle=self._lifecycle,
         )
         self._reset()
         return digest

@@ -7,12 +7,15 @@ and the model, and of calls that do not stream perhaps the tokens. The *completi
 Neither has cache counts, so both rank below an invocation log.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.core.decoders import fields
+from worker.core.decoders.agent_events import decode_agent_event, is_agent_event
 from worker.core.decoders.fields import FieldError, Instant
+from worker.core.decoders.iam_events import IAM_EVENTS, IAM_SOURCE, decode_iam_event
 from worker.core.decoders.profiles import CREATE_PROFILE, decode_profile
 from worker.core.evidence import (
     NO_COUNTS,
@@ -29,7 +32,7 @@ from worker.core.evidence import (
 )
 from worker.core.job_outputs import CREATE_JOB, TIER_BATCH, job_key, parse_job_arn
 from worker.core.memo import remember
-from worker.core.results import Ignored, Malformed, ProfileSeen
+from worker.core.results import Ignored, LifecycleSeen, Malformed, ProfileSeen
 
 RUNTIME_SOURCE: Final = "bedrock.amazonaws.com"
 RUNTIME_EVENTS: Final = frozenset(
@@ -160,7 +163,7 @@ _NO_RESPONSE: Final = _Response()
 _NO_ISSUER: Final = _Issuer()
 
 
-CloudTrailOutcome = Observation | Ignored | Malformed | ProfileSeen
+CloudTrailOutcome = Observation | Ignored | Malformed | ProfileSeen | LifecycleSeen
 
 
 class _Caller(NamedTuple):
@@ -191,15 +194,18 @@ class CloudTrailDecoder:
 
         Returns:
             An observation for runtime calls; `ProfileSeen` for the creation of an application
-            inference profile; `Ignored` with a reason for every other event; `Malformed` if it
-            is one of the first two with a field that cannot be accepted.
+            inference profile; `LifecycleSeen` for what happens to users, roles, keys and agents;
+            `Ignored` with a reason for every other event; `Malformed` if it is one of the first
+            three with a field that cannot be accepted.
         """
         try:
             header = _decode_header(raw)
-            if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_JOB:
+            source, name = header.event_source, header.event_name
+            if source == RUNTIME_SOURCE and name == CREATE_JOB:
                 return self._observe_job(header, _decode_event(raw), raw)
-            if header.event_source == RUNTIME_SOURCE and header.event_name == CREATE_PROFILE:
-                return decode_profile(raw)
+            told = _decoder_of(source, name)
+            if told is not None:
+                return told(raw)
             reason = _no_call_reason(header)
             if reason:
                 return Ignored(reason)
@@ -294,6 +300,17 @@ class CloudTrailDecoder:
         if known is not None:
             return known
         return remember(self._facts, facts_key, facts, INTERNED_FACTS_MAX)
+
+
+def _decoder_of(
+    source: str | None, name: str | None
+) -> Callable[[bytes | msgspec.Raw], ProfileSeen | LifecycleSeen | Ignored] | None:
+    """Return what decodes an event that is no call and says something all the same."""
+    if source == RUNTIME_SOURCE and name == CREATE_PROFILE:
+        return decode_profile
+    if source == IAM_SOURCE and name in IAM_EVENTS:
+        return decode_iam_event
+    return decode_agent_event if is_agent_event(source, name) else None
 
 
 def _no_call_reason(header: _Header) -> str:

@@ -248,7 +248,12 @@ def test_a_type_error_inside_entries_is_named_with_its_full_path() -> None:
 @pytest.mark.parametrize(
     "source, name, category, reason",
     [
-        ("iam.amazonaws.com", "CreateUser", "Management", "control-plane event CreateUser of iam"),
+        (
+            "iam.amazonaws.com",
+            "CreateGroup",
+            "Management",
+            "control-plane event CreateGroup of iam",
+        ),
         (BEDROCK, "ListAsyncInvokes", None, "control-plane event ListAsyncInvokes of bedrock"),
         (BEDROCK, "InvokeAgent", "Data", "data event InvokeAgent of bedrock"),
         ("other.amazonaws.com", "InvokeModel", "Data", "data event InvokeModel of other"),
