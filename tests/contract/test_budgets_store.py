@@ -72,3 +72,41 @@ async def test_budgets_outlive_the_process(open_kept_state: OpenState) -> None:
     async with open_kept_state() as state:
         assert await state.budgets.budgets() == [TEAM]
         assert not await state.budgets.put(TEAM)
+
+
+@asynchronous
+async def test_a_budget_is_found_by_its_name(open_state: OpenState) -> None:
+    async with open_state() as state:
+        assert await state.budgets.find("research") is None
+        assert await state.budgets.put(TEAM)
+        assert await state.budgets.find("research") == TEAM
+        removed = _next(TEAM, is_removed=True)
+        assert await state.budgets.put(removed)
+        assert await state.budgets.find("research") == removed
+        assert await state.budgets.find("resear") is None
+        longest = _next(TEAM, name="x" * 1_500, revision=1)
+        assert await state.budgets.put(longest)
+        assert await state.budgets.find("x" * 1_500) == longest
+        assert await state.budgets.find("x" * 1_501) is None
+
+
+@asynchronous
+async def test_budgets_that_changed_since_are_found_removed_ones_included(
+    open_state: OpenState,
+) -> None:
+    async with open_state() as state:
+        then = TEAM.created_at_ms
+        kept = [
+            _next(TEAM, name=f"b{number:03}", revision=1, created_at_ms=then + number)
+            for number in range(120)
+        ]
+        await asyncio.gather(*(state.budgets.put(budget) for budget in kept))
+        assert await state.budgets.changed(then) == kept
+        assert await state.budgets.changed(then + 118) == kept[118:]
+        assert await state.budgets.changed(then + 120) == []
+        later = _next(kept[7], limit_amount=1, created_at_ms=then + 1_000)
+        removed = _next(kept[3], is_removed=True, created_at_ms=then + 2_000)
+        for budget in (later, removed):
+            assert await state.budgets.put(budget)
+        assert await state.budgets.changed(then + 120) == [removed, later]
+        assert len(await state.budgets.changed(0)) == 120, "each is listed once, as it is"

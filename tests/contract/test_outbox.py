@@ -25,8 +25,9 @@ def notice(number: int, subject: str = "budget/a", **more: Any) -> Notice:
     )
 
 
-async def due(outbox: Outbox, now_ms: int = NOW) -> list[Notice]:
-    return [one async for chunk in outbox.due(now_ms) for one in chunk]
+async def due(outbox: Outbox, now_ms: int = NOW, channel: str = "") -> list[Notice]:
+    chunks = outbox.due(now_ms, channel) if channel else outbox.due(now_ms)
+    return [one async for chunk in chunks for one in chunk]
 
 
 @asynchronous
@@ -149,3 +150,71 @@ async def test_notices_outlive_the_process(open_kept_state: OpenState) -> None:
     async with open_kept_state() as state:
         assert await state.outbox.put([one, two]) == []
         assert await due(state.outbox) == [one]
+
+
+@asynchronous
+async def test_a_notice_is_found_by_its_subject_and_id(open_state: OpenState) -> None:
+    async with open_state() as state:
+        one, longest = notice(1), notice(2, "s" * 3_000)
+        await state.outbox.put([one, longest])
+        assert await state.outbox.find("budget/a", "e1") == one
+        assert await state.outbox.find(longest.subject, "e2") == longest
+        assert await state.outbox.find("budget/a", "e2") is None
+        assert await state.outbox.find("budget/b", "e1") is None
+        assert await state.outbox.settle(one, "announced", NOW + 5, b"[1]")
+        assert await state.outbox.find("budget/a", "e1") == msgspec.structs.replace(
+            one, state="announced", announced_at_ms=NOW + 5, detail=msgspec.Raw(b"[1]")
+        )
+
+
+@asynchronous
+async def test_each_channel_has_its_own_copies_and_holds_up_no_other(
+    open_state: OpenState,
+) -> None:
+    async with open_state() as state:
+        bus = notice(1)
+        sns, webhook = (
+            msgspec.structs.replace(bus, id=f"e1/{name}", channel=name)
+            for name in ("sns", "webhook")
+        )
+        later = msgspec.structs.replace(sns, id="e2/sns", due_at_ms=NOW + 1)
+        assert await state.outbox.put([bus, sns, webhook, later]) == [bus, sns, webhook, later]
+        for channel, waiting in (("", [bus]), ("sns", [sns]), ("webhook", [webhook]), ("sn", [])):
+            assert await due(state.outbox, NOW, channel) == waiting
+        assert await due(state.outbox, NOW + 1, "sns") == [sns, later]
+        assert await state.outbox.settle(sns, "announced", NOW, b"{}")
+        assert not await state.outbox.settle(sns, "announced", NOW)
+        assert await due(state.outbox, NOW + 1, "sns") == [later]
+        assert [await due(state.outbox, NOW, channel) for channel in ("", "webhook")] == [
+            [bus],
+            [webhook],
+        ]
+        assert await state.outbox.settle(webhook, "lapsed", NOW)
+        assert await due(state.outbox, NOW, "webhook") == []
+        assert await due(state.outbox) == [bus]
+        found = await state.outbox.about("budget/a")
+        assert [(one.id, one.channel, one.state) for one in found] == [
+            ("e1", "", "pending"),
+            ("e1/sns", "sns", "announced"),
+            ("e1/webhook", "webhook", "lapsed"),
+            ("e2/sns", "sns", "pending"),
+        ]
+
+
+@asynchronous
+async def test_copies_for_a_channel_come_in_chunks_the_longest_due_first(
+    open_state: OpenState,
+) -> None:
+    async with open_state() as state:
+        many = [
+            notice(number, f"usage/{number % 3}", due_at_ms=number, channel="sns")
+            for number in range(110)
+        ]
+        await state.outbox.put(many)
+        found: list[Notice] = []
+        async for chunk in state.outbox.due(NOW, "sns"):
+            found += chunk
+            settle = (state.outbox.settle(one, "announced", NOW) for one in chunk)
+            assert all(await asyncio.gather(*settle))
+        assert found == many
+        assert await due(state.outbox) == []

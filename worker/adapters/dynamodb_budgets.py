@@ -1,14 +1,24 @@
-"""Budgets in the state table: one partition, an item for each name."""
+"""Budgets in the state table: one partition, an item for each name, and an index of changes."""
 
 from __future__ import annotations
 
-from worker.adapters.dynamodb_state import RANGE_BYTES_MAX, StateTable, bounded
+from typing import Final
+
+from worker.adapters.dynamodb_requests import KEYS_PER_READ
+from worker.adapters.dynamodb_state import RANGE_BYTES_MAX, Item, StateTable, bounded
 from worker.adapters.state_values import decoded_budget, encoded
 from worker.core.budget_terms import Budget
+from worker.core.enforcement_names import QUEUE_BUDGETS
+
+PARTITION: Final = "b"
 
 
 class DynamoBudgets:
-    """A `worker.ports.BudgetStore` in DynamoDB: `b` is the budget as JSON, `v` its revision."""
+    """A `worker.ports.BudgetStore` in DynamoDB.
+
+    `b` is the budget as JSON, `v` its revision. `q` and `t` put it into the index `due`, by when
+    this revision was made. Those of before there were such changes are not in it.
+    """
 
     def __init__(self, table: StateTable) -> None:
         """Keep the table."""
@@ -16,8 +26,21 @@ class DynamoBudgets:
 
     async def budgets(self) -> list[Budget]:
         """Return all budgets: one query, strongly read."""
-        found = [decoded_budget(item["b"]["S"]) for item in await self._table.partition("b")]
+        found = [decoded_budget(item["b"]["S"]) for item in await self._table.partition(PARTITION)]
         return sorted(found, key=lambda budget: budget.name)
+
+    async def changed(self, since_ms: int) -> list[Budget]:
+        """Return the budgets that were last changed since then: found in the index, then read."""
+        table, found = self._table, []
+        async for keys in table.due(QUEUE_BUDGETS, None, KEYS_PER_READ, from_ms=since_ms):
+            found += await table.dynamo.get_many(table.name, keys)
+        budgets = [decoded_budget(item["b"]["S"]) for item in found]
+        return sorted(budgets, key=lambda budget: budget.name)
+
+    async def find(self, name: str) -> Budget | None:
+        """Return a budget: one strong read."""
+        item = await self._table.get(_key(name))
+        return None if item is None else decoded_budget(item["b"]["S"])
 
     async def put(self, budget: Budget) -> bool:
         """Keep a budget if its revision is the next one; see the port.
@@ -26,12 +49,17 @@ class DynamoBudgets:
         else has made the next change by then, whose word stands: False.
         """
         item = {
-            "pk": {"S": "b"},
-            "sk": {"S": bounded(budget.name, RANGE_BYTES_MAX)},
+            **_key(budget.name),
             "b": {"S": encoded(budget)},
             "v": {"N": str(budget.revision)},
+            "q": {"S": QUEUE_BUDGETS},
+            "t": {"N": str(budget.created_at_ms)},
         }
         if budget.revision == 1:
             return await self._table.put_if(item, "attribute_not_exists(pk)") is None
         before = {":v": {"N": str(budget.revision - 1)}}
         return await self._table.put_if(item, "v = :v", before) is None
+
+
+def _key(name: str) -> Item:
+    return {"pk": {"S": PARTITION}, "sk": {"S": bounded(name, RANGE_BYTES_MAX)}}

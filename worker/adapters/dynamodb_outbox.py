@@ -12,7 +12,7 @@ from worker.adapters.state_values import decoded_notice, encoded, settled
 from worker.ports import Notice, NoticeState
 
 QUEUE: Final = "announce"
-"""What the index `due` calls this kind of work."""
+"""What the index `due` calls this kind of work; `announce#sns` where a channel is to be told."""
 
 NOTICES_PER_CHUNK: Final = 100
 
@@ -48,18 +48,18 @@ class DynamoOutbox:
 
     async def _put(self, notice: Notice) -> bool:
         item: dict[str, Any] = {
-            **_key(notice),
+            **_key(notice.subject, notice.id),
             "b": {"S": encoded(notice)},
             "s": {"S": notice.state},
         }
         if notice.state == "pending":
-            item |= {"q": {"S": QUEUE}, "t": {"N": str(notice.due_at_ms)}}
+            item |= {"q": {"S": _queue(notice.channel)}, "t": {"N": str(notice.due_at_ms)}}
         async with self._writing:
             return await self._table.put_if(item, "attribute_not_exists(pk)") is None
 
-    async def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
+    async def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
         """Yield what is pending and due: the index says where, strong reads say whether."""
-        async for keys in self._table.due(QUEUE, now_ms, NOTICES_PER_CHUNK):
+        async for keys in self._table.due(_queue(channel), now_ms, NOTICES_PER_CHUNK):
             found = await self._table.dynamo.get_many(self._table.name, keys)
             notices = [_notice(item) for item in found if item["s"]["S"] == "pending"]
             if notices:
@@ -82,7 +82,15 @@ class DynamoOutbox:
             update += ", d = :d"
             values[":d"] = {"S": detail.decode()}
         update += " REMOVE q, t"
-        return await self._table.update_if(_key(notice), update, "s = :p", values) is None
+        return (
+            await self._table.update_if(_key(notice.subject, notice.id), update, "s = :p", values)
+            is None
+        )
+
+    async def find(self, subject: str, notice_id: str) -> Notice | None:
+        """Return one notice: one strong read."""
+        item = await self._table.get(_key(subject, notice_id))
+        return None if item is None else _notice(item)
 
     async def about(self, subject: str) -> list[Notice]:
         """Return the notices on a subject, by time: one query, strongly read."""
@@ -94,10 +102,14 @@ def _partition(subject: str) -> str:
     return f"s#{bounded(subject, HASH_BYTES_MAX)}"
 
 
-def _key(notice: Notice) -> dict[str, Any]:
+def _queue(channel: str) -> str:
+    return f"{QUEUE}#{channel}" if channel else QUEUE
+
+
+def _key(subject: str, notice_id: str) -> dict[str, Any]:
     return {
-        "pk": {"S": _partition(notice.subject)},
-        "sk": {"S": bounded(notice.id, RANGE_BYTES_MAX)},
+        "pk": {"S": _partition(subject)},
+        "sk": {"S": bounded(notice_id, RANGE_BYTES_MAX)},
     }
 
 

@@ -24,6 +24,14 @@ class MemoryBudgets:
         """Return all budgets; see the port."""
         return [self._budgets[name] for name in sorted(self._budgets)]
 
+    async def changed(self, since_ms: int) -> list[Budget]:
+        """Return the budgets that were last changed since then."""
+        return [budget for budget in await self.budgets() if budget.created_at_ms >= since_ms]
+
+    async def find(self, name: str) -> Budget | None:
+        """Return a budget."""
+        return self._budgets.get(name)
+
     async def put(self, budget: Budget) -> bool:
         """Keep a budget if its revision is the next one; see the port."""
         before = self._budgets.get(budget.name)
@@ -50,12 +58,14 @@ class MemoryOutbox:
                 new.append(notice)
         return new
 
-    async def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
-        """Yield what is pending and due, the longest due first."""
+    async def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
+        """Yield what is pending and due on a channel, the longest due first."""
         due = [
             notice
             for notice in self._notices.values()
-            if notice.state == "pending" and notice.due_at_ms <= now_ms
+            if notice.state == "pending"
+            and notice.channel == channel
+            and notice.due_at_ms <= now_ms
         ]
         due.sort(key=lambda notice: (notice.due_at_ms, notice.subject, notice.id))
         for start in range(0, len(due), NOTICES_PER_CHUNK):
@@ -71,6 +81,10 @@ class MemoryOutbox:
             return False
         self._notices[key] = settled(kept, state, at_ms, detail)
         return True
+
+    async def find(self, subject: str, notice_id: str) -> Notice | None:
+        """Return one notice."""
+        return self._notices.get((subject, notice_id))
 
     async def about(self, subject: str) -> list[Notice]:
         """Return the notices on a subject, by time."""

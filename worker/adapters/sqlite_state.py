@@ -104,6 +104,18 @@ class SqliteBudgets:
         rows = self._file.rows("SELECT body FROM budget ORDER BY name")
         return [decoded_budget(body) for (body,) in rows]
 
+    async def changed(self, since_ms: int) -> list[Budget]:
+        """Return the budgets that were last changed since then: a range of an index."""
+        rows = self._file.rows(
+            "SELECT body FROM budget WHERE json_extract(body, '$.created_at_ms') >= ?", since_ms
+        )
+        return sorted((decoded_budget(body) for (body,) in rows), key=lambda budget: budget.name)
+
+    async def find(self, name: str) -> Budget | None:
+        """Return a budget."""
+        rows = self._file.rows("SELECT body FROM budget WHERE name = ?", name)
+        return decoded_budget(rows[0][0]) if rows else None
+
     async def put(self, budget: Budget) -> bool:
         """Keep a budget if its revision is the next one; see the port."""
         if budget.revision == 1:
@@ -115,7 +127,11 @@ class SqliteBudgets:
 
 
 class SqliteOutbox:
-    """A `worker.ports.Outbox` in a ledger's file."""
+    """A `worker.ports.Outbox` in a ledger's file.
+
+    The column `state` also says on which channel a notice is pending: `pending` on the bus,
+    `pending/sns` on a channel. Versions that know no channels leave those alone.
+    """
 
     def __init__(self, file: StateFile) -> None:
         """Keep the file."""
@@ -129,22 +145,23 @@ class SqliteOutbox:
             return [notice for notice in notices if self._put(notice)]
 
     def _put(self, notice: Notice) -> bool:
+        state = _waiting(notice.channel) if notice.state == "pending" else notice.state
         times = notice.due_at_ms, notice.recorded_at_ms
-        row = (notice.subject, notice.id, notice.state, *times, encoded(notice))
+        row = (notice.subject, notice.id, state, *times, encoded(notice))
         return self._file.write("INSERT OR IGNORE INTO notice VALUES (?, ?, ?, ?, ?, ?)", *row) == 1
 
-    async def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
+    async def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
         """Yield what is pending and due: a range of a small index."""
+        pending = "state > 'pending' AND state < 'pending0'" if channel else "state = 'pending'"
+        statement = (
+            f"SELECT due_at_ms, subject, id, body FROM notice WHERE {pending} AND state = ? "  # noqa: S608
+            "AND due_at_ms <= ? AND (due_at_ms, subject, id) > (?, ?, ?) "
+            "ORDER BY due_at_ms, subject, id LIMIT ?"
+        )
         last: tuple[int, str, str] = (-1, "", "")
         while True:
-            rows = self._file.rows(
-                "SELECT due_at_ms, subject, id, body FROM notice WHERE state = 'pending' "
-                "AND due_at_ms <= ? AND (due_at_ms, subject, id) > (?, ?, ?) "
-                "ORDER BY due_at_ms, subject, id LIMIT ?",
-                now_ms,
-                *last,
-                NOTICES_PER_CHUNK,
-            )
+            values = (_waiting(channel), now_ms, *last, NOTICES_PER_CHUNK)
+            rows = self._file.rows(statement, *values)
             if not rows:
                 return
             yield [decoded_notice(row[3]) for row in rows]
@@ -154,25 +171,36 @@ class SqliteOutbox:
         self, notice: Notice, state: NoticeState, at_ms: int, detail: bytes | None = None
     ) -> bool:
         """Turn a pending notice into an announced or lapsed one; see the port."""
-        key = notice.subject, notice.id
         with self._file.transaction():
-            where = "subject = ? AND id = ? AND state = 'pending'"
-            rows = self._file.rows(f"SELECT body FROM notice WHERE {where}", *key)  # noqa: S608
-            if not rows:
+            kept = self._find(notice.subject, notice.id)
+            if kept is None or kept.state != "pending":
                 return False
-            after = settled(decoded_notice(rows[0][0]), state, at_ms, detail)
             self._file.write(
                 "UPDATE notice SET state = ?, body = ? WHERE subject = ? AND id = ?",
                 state,
-                encoded(after),
-                *key,
+                encoded(settled(kept, state, at_ms, detail)),
+                notice.subject,
+                notice.id,
             )
             return True
+
+    async def find(self, subject: str, notice_id: str) -> Notice | None:
+        """Return one notice."""
+        return self._find(subject, notice_id)
+
+    def _find(self, subject: str, notice_id: str) -> Notice | None:
+        statement = "SELECT body FROM notice WHERE subject = ? AND id = ?"
+        rows = self._file.rows(statement, subject, notice_id)
+        return decoded_notice(rows[0][0]) if rows else None
 
     async def about(self, subject: str) -> list[Notice]:
         """Return the notices on a subject, by time."""
         statement = "SELECT body FROM notice WHERE subject = ? ORDER BY recorded_at_ms, id"
         return [decoded_notice(body) for (body,) in self._file.rows(statement, subject)]
+
+
+def _waiting(channel: str) -> str:
+    return f"pending/{channel}" if channel else "pending"
 
 
 class SqliteNotes:

@@ -29,15 +29,19 @@ class TellingOutbox:
             self.tell(new)
         return new
 
-    def due(self, now_ms: int) -> AsyncIterator[Sequence[Notice]]:
-        """Yield what is pending and due; see the port."""
-        return self._outbox.due(now_ms)
+    def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
+        """Yield what is pending and due on a channel; see the port."""
+        return self._outbox.due(now_ms, channel)
 
     async def settle(
         self, notice: Notice, state: NoticeState, at_ms: int, detail: bytes | None = None
     ) -> bool:
         """Turn a pending notice into an announced or lapsed one; see the port."""
         return await self._outbox.settle(notice, state, at_ms, detail)
+
+    async def find(self, subject: str, notice_id: str) -> Notice | None:
+        """Return one notice; see the port."""
+        return await self._outbox.find(subject, notice_id)
 
     async def about(self, subject: str) -> list[Notice]:
         """Return the notices on a subject; see the port."""

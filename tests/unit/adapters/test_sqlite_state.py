@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.calls import DAY, NOON, asynchronous, book, call, documents, poster
 from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.adapters.sqlite_records import SqliteRecords
 from worker.adapters.sqlite_state import (
     TABLES,
     SqliteBudgets,
@@ -19,6 +21,7 @@ from worker.bootstrap import open_state
 from worker.core.budget_terms import Budget, Scope, ScopeDays, ScopeKind
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Counts
+from worker.ports import Record
 from worker.settings import Settings
 
 POSTER = poster()
@@ -61,7 +64,8 @@ async def test_a_ledger_that_knows_no_budgets_yet_gets_their_tables(path: Path) 
         state = StateFile(path)
         await SqliteBudgets(state).put(BUDGET)
         assert await SqliteBudgets(state).budgets() == [BUDGET]
-        assert len(state.rows(tables)) == len(own) + 4
+        names = {"budget", "note", "notice", "profile", "record"}
+        assert set(state.rows(tables)) == {*own, *((name,) for name in names)}
         await state.close()
     ledger = SqliteLedger(path)
     assert ledger._connection.execute("PRAGMA user_version").fetchone() == version
@@ -69,6 +73,55 @@ async def test_a_ledger_that_knows_no_budgets_yet_gets_their_tables(path: Path) 
     assert await documents(ledger) == before
     assert (await ledger.verify()).differences == ()
     await ledger.close()
+
+
+YESTERDAY = """
+CREATE TABLE budget (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL)
+WITHOUT ROWID;
+CREATE TABLE notice (
+  subject TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, due_at_ms INTEGER NOT NULL,
+  recorded_at_ms INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (subject, id)
+) WITHOUT ROWID;
+CREATE INDEX notice_due ON notice (due_at_ms, subject, id) WHERE state = 'pending';
+CREATE TABLE note (name TEXT PRIMARY KEY, note TEXT NOT NULL, keep_until_ms INTEGER NOT NULL)
+WITHOUT ROWID;
+CREATE INDEX note_expiry ON note (keep_until_ms);
+CREATE TABLE profile (arn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO budget VALUES ('b', 2, '{"name":"b","scope":{"kind":"team","id":"x"},
+  "limit_amount":7,"revision":2,"created_at_ms":1790856000000}');
+INSERT INTO notice VALUES ('budget/b', 'e1', 'pending', 5, 6, '{"id":"e1","detail_type":"T",
+  "subject":"budget/b","detail":{},"state":"pending","recorded_at_ms":6,"due_at_ms":5}')
+"""
+"""The state as versions before enforcement made it."""
+
+
+@asynchronous
+async def test_a_state_of_before_enforcement_gets_what_it_lacks_and_keeps_what_it_has(
+    path: Path,
+) -> None:
+    await SqliteLedger(path).close()
+    old = sqlite3.connect(path)
+    old.executescript(YESTERDAY)
+    old.close()
+    settings = Settings(ledger=f"sqlite:{path}")
+    budget = Budget("b", Scope("team", "x"), 7, revision=2, created_at_ms=1_790_856_000_000)
+    for number in (1, 2):
+        state = open_state(settings, must_exist=True)
+        assert await state.budgets.budgets() == [budget]
+        assert await state.budgets.changed(1_790_856_000_000) == [budget]
+        assert await state.budgets.changed(1_790_856_000_001) == []
+        [[pending]] = [chunk async for chunk in state.outbox.due(5)]
+        assert (pending.id, pending.channel) == ("e1", "")
+        copy = msgspec.structs.replace(pending, id=f"e{number}/sns", channel="sns")
+        assert await state.outbox.put([copy]) == [copy]
+        assert await state.records.write([Record("p", "a", b"{}", number)])
+        await state.close()
+    old = sqlite3.connect(path)
+    due = "SELECT id FROM notice WHERE state = 'pending' AND due_at_ms <= 9"
+    assert old.execute(due).fetchall() == [("e1",)], "an older worker sees no copies"
+    old.execute("INSERT OR IGNORE INTO notice VALUES ('s', 'e3', 'late', 1, 1, '{}')")
+    old.execute("INSERT INTO budget VALUES ('c', 1, '{}')")
+    old.close()
 
 
 @asynchronous
@@ -144,6 +197,34 @@ async def test_due_notices_are_a_range_of_an_index(file: StateFile) -> None:
     assert "SEARCH notice USING INDEX notice_due" in due
     assert "SEARCH notice USING PRIMARY KEY (subject=?)" in about
     assert "SCAN" not in due + about
+
+
+@asynchronous
+async def test_what_changed_waits_or_is_listed_is_a_range_of_an_index(file: StateFile) -> None:
+    statements: list[str] = []
+    file._connection.set_trace_callback(statements.append)
+    records, budgets = SqliteRecords(file), SqliteBudgets(file)
+    assert [chunk async for chunk in SqliteOutbox(file).due(1, "sns")] == []
+    assert [chunk async for chunk in records.due("monitor", 9, from_ms=3)] == []
+    assert await budgets.changed(7) == []
+    assert await budgets.find("a") is None
+    assert await records.partition("p", "2#", after="2#a", limit=3) == []
+    assert await records.get("p", "a") is None
+    file._connection.set_trace_callback(None)
+    plans = _plans(file, statements)
+    searches = [
+        "notice USING INDEX notice_told (state=?",
+        "record USING INDEX record_due (queue=? AND (due_at_ms,partition,name)>",
+        "budget USING INDEX budget_changed",
+        "budget USING PRIMARY KEY (name=?)",
+        "record USING INDEX sqlite_autoindex_record_1 (partition=? AND name>? AND name<?)",
+        "record USING INDEX sqlite_autoindex_record_1 (partition=? AND name=?)",
+    ]
+    assert len(plans) == len(searches)
+    for plan, search in zip(plans, searches, strict=True):
+        assert plan.startswith(f"SEARCH {search}")
+        assert "SCAN" not in plan
+        assert "TEMP" not in plan, "what is due comes in the index's own order"
 
 
 @pytest.mark.parametrize(
