@@ -8,6 +8,7 @@ h#<principal>       suspension                      `Suspension`
 h#<principal>       snapshot#<suspension>#<target>  `Snapshot`, written once
 g                   <number>                        an entry of the audit log
 d                   <subject>                       a subject of the directory
+p                   <principal>                     `Provision`: a user that `ledgerock keys` made
 n#<channel>         <notice>                        who tells people of a notice just now
 """
 
@@ -26,6 +27,7 @@ QUEUE_BUDGETS: Final = "budgets"
 
 AUDIT: Final = "g"
 DIRECTORY: Final = "d"
+PROVISIONED: Final = "p"
 SUSPENSION: Final = "suspension"
 LOOK: Final = "look#"
 SNAPSHOT: Final = "snapshot#"

@@ -1,0 +1,108 @@
+"""Users with a Bedrock API key that Ledgerock makes: what is written down of each. Pure.
+
+The intent is written before anything is made, so that a crash leaves a trace that the next command
+finds, and so that the events of our own making are no news. Whose key it is stays known for ever:
+events may come late.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from worker.core.directory import BEDROCK_SERVICE, LifecycleFact
+from worker.core.errors import ConfigurationError
+
+PROVISIONED_TAG: Final = "ledgerock:provisioned"
+"""Tag of every user that was made here; its value is the intent's id."""
+TIER_TAG: Final = "ledgerock:tier"
+USER_PATH: Final = "/ledgerock/"
+LIMITED_ACCESS: Final = "AmazonBedrockLimitedAccess"
+"""The managed policy that AWS gives to users of Bedrock API keys (AWS documentation: "API keys for
+Amazon Bedrock")."""
+USER_NAME_LENGTH_MAX: Final = 64
+"""AWS documentation: "IAM and AWS STS quotas"."""
+KEY_DAYS_MAX: Final = 36_600
+"""AWS documentation: `CreateServiceSpecificCredential`, `CredentialAgeDays`."""
+
+ProvisionState = Literal["creating", "ready", "removing", "removed"]
+
+_CLOCKS_APART_MS: Final = 300_000
+"""CloudTrail's clock and ours may differ; its times are cut to seconds."""
+_BUDGET_NAME_MAX: Final = 64
+_USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}", re.ASCII)
+
+
+class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user with a Bedrock API key that `ledgerock keys` makes, made, removes or removed.
+
+    Attributes:
+        principal: `user/A/NAME`.
+        intent: Id of the command that made it; the value of the user's `PROVISIONED_TAG`.
+        state: `creating` and `removing` until all of it is done: a crash leaves them so.
+        created_at_ms: When the command began, epoch milliseconds UTC.
+        unique_id: `AIDA…`; empty before the user is made.
+        key_ids: Of its API keys (`ACCA…`), deleted ones included.
+        expires_at_ms: When the key ends; 0 for never.
+        policy: ARN of the policy that was attached.
+        tier: Empty for none.
+        budget: Name of the budget that was set with it; empty for none.
+        by: Who asked.
+        version: 0 as long as it is not stored; one more with each write.
+    """
+
+    principal: str
+    intent: str
+    state: ProvisionState
+    created_at_ms: int
+    unique_id: str = ""
+    key_ids: tuple[str, ...] = ()
+    expires_at_ms: int = 0
+    policy: str = ""
+    tier: str = ""
+    budget: str = ""
+    by: str = ""
+    version: int = 0
+
+
+def is_provisioned(provision: Provision | None, fact: LifecycleFact) -> bool:
+    """Whether a Bedrock API key that an event tells of was made by `ledgerock keys`.
+
+    Args:
+        provision: What is written down of the event's subject; None for nothing.
+        fact: Of kind `key_created`.
+    """
+    if provision is None or fact.service != BEDROCK_SERVICE:
+        return False
+    # While it is being made, the key's id is not written down yet; afterwards every id is.
+    return fact.key_id in provision.key_ids or (
+        provision.state == "creating" and fact.at_ms >= provision.created_at_ms - _CLOCKS_APART_MS
+    )
+
+
+def check_user_name(name: str) -> None:
+    """Refuse what cannot be the name of an IAM user.
+
+    Raises:
+        ConfigurationError: Says what will do.
+    """
+    if not _USER_NAME.fullmatch(name):
+        message = (
+            f"the user name {name!r} will not do: letters, digits and any of _+=,.@- , "
+            f"1 to {USER_NAME_LENGTH_MAX}, without path"
+        )
+        raise ConfigurationError(message)
+
+
+def budget_name_of(user: str, digest: str) -> str:
+    """Return the name of the budget that is set together with a user's key.
+
+    Args:
+        user: Name of the user.
+        digest: Tells names apart that differ in what budgets' names cannot hold.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", user)
+    name = f"key-{plain}"
+    return name if plain == user and len(name) <= _BUDGET_NAME_MAX else f"{name[:50]}-{digest[:12]}"
