@@ -48,6 +48,16 @@ MetricName = Literal[
     "receives_failed",
     "source_behind_seconds",
     "batches_failed",
+    "people_told",
+    "people_failed",
+    "people_given_up",
+    "people_oldest_pending_seconds",
+    "grace_periods",
+    "suspensions",
+    "restorations",
+    "suspensions_failed",
+    "crossing_to_denied_seconds",
+    "monitor_lag_seconds",
 ]
 """Every metric there is. Prometheus has them as `ledgerock_NAME`, counters with `_total`."""
 
@@ -63,6 +73,13 @@ COMMIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 """Upper bounds of what a commit takes, seconds."""
 LAG_BUCKETS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400.0)
 """Upper bounds of the time since a call, seconds: AWS delivers logs after minutes."""
+
+
+DENIAL_BUCKETS: Final = (
+    *(1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0),
+    *(3600.0, 4 * 3600.0, 86400.0, 7 * 86400.0),
+)
+"""Upper bounds of the time from a crossing to the denial, seconds: grace periods may be days."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -134,6 +151,32 @@ METRICS: Final[Mapping[MetricName, Metric]] = {
         labels=("source",),
     ),
     "batches_failed": Metric("counter", "Batches that ended with an error nobody expected."),
+    "people_told": Metric("counter", "Messages that a channel took.", labels=("channel",)),
+    "people_failed": Metric("counter", "Attempts to tell people that failed.", labels=("channel",)),
+    "people_given_up": Metric(
+        "counter", "Messages that nobody was told, and nobody will be.", labels=("channel",)
+    ),
+    "people_oldest_pending_seconds": Metric(
+        "gauge",
+        "Time since the oldest message that a channel did not take fell due; 0 if none did.",
+        "Seconds",
+        labels=("channel",),
+    ),
+    "grace_periods": Metric("counter", "Grace periods that began."),
+    "suspensions": Metric("counter", "Principals suspended, and read back from IAM."),
+    "restorations": Metric("counter", "Principals restored, and read back from IAM."),
+    "suspensions_failed": Metric(
+        "counter", "Attempts to suspend or to restore that failed, or that need a person."
+    ),
+    "crossing_to_denied_seconds": Metric(
+        "histogram",
+        "Time from finding a limit reached to the verified deny, the grace period included.",
+        "Seconds",
+        buckets=DENIAL_BUCKETS,
+    ),
+    "monitor_lag_seconds": Metric(
+        "gauge", "For how long the oldest due work of the monitor had been due.", "Seconds"
+    ),
 }
 """The one table of all metrics."""
 
@@ -208,6 +251,38 @@ def measure_commit(meter: Meter, figures: CommitFigures, now_ms: int) -> None:
         if figures.first_at_ms:
             for _ in range(figures.crossings):
                 meter.observe("call_to_crossing_seconds", since_call)
+
+
+class AnnouncedFigures(Protocol):
+    """What one look at the outbox did; see `worker.announcer.Announced`."""
+
+    announced: int
+    failed: int
+    lapsed: int
+    oldest_wait_ms: int
+
+
+def measure_announced(meter: Meter, figures: AnnouncedFigures, *, is_of_all: bool) -> None:
+    """Take what the bus took into the metrics; `is_of_all`: everything due was looked at."""
+    if figures.announced:
+        meter.add("notices_announced", figures.announced)
+    if figures.failed:
+        meter.add("notices_failed", figures.failed)
+    if is_of_all:
+        meter.set("notices_oldest_pending_seconds", figures.oldest_wait_ms / 1000)
+
+
+def measure_told(meter: Meter, channel: str, figures: AnnouncedFigures, *, is_of_all: bool) -> None:
+    """Take what a channel for people took into the metrics."""
+    if figures.announced:
+        meter.add("people_told", figures.announced, channel=channel)
+    if figures.failed:
+        meter.add("people_failed", figures.failed, channel=channel)
+    if figures.lapsed:
+        meter.add("people_given_up", figures.lapsed, channel=channel)
+    if is_of_all:
+        waited = figures.oldest_wait_ms / 1000
+        meter.set("people_oldest_pending_seconds", waited, channel=channel)
 
 
 # --- Logs ------------------------------------------------------------------------------------

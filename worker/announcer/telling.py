@@ -19,8 +19,8 @@ import msgspec
 
 from worker.announcer.copies import original_key
 from worker.announcer.figures import Announced, remember
-from worker.core.errors import ConfigurationError, RefusedMessageError, TransientError
 from worker.core.enforcement_names import telling_partition
+from worker.core.errors import ConfigurationError, RefusedMessageError, TransientError
 from worker.core.events import BUDGET_GRACE_STARTED
 from worker.core.people import message_of
 from worker.ports import Channel, Clock, Notice, Outbox, Record, Records
