@@ -16,10 +16,12 @@ Verified
 Failed           restoring        required         required         restoring
   needs a person restoring        required         required         restoring
 Gone             clear            required (7)     required (7)     clear
+LookAgain        -                -                suspended        -
+Postponed        clear            required         suspended        restoring
 
 `-`: nothing changes, and the answer is None. Besides, the answer is None for a hold that is there
 already or was waived, for one lifted that is not there, for a claim while somebody else's holds,
-and for whatever a worker reports without holding the claim.
+and for whatever a worker reports without holding the claim, or of the opposite of what is wanted.
 
 (1) `number` grows, and names a new suspension; unless a claim ran out under the last one and its
     re-check is still to come: then that one goes on, and so do its snapshots, because its slow
@@ -112,25 +114,39 @@ class Failed(msgspec.Struct, frozen=True):
 
     Attributes:
         claim: The worker's.
-        reason: Why, one line for people.
+        action: What it tried.
+        reason: Why it failed, one line for people.
         needs_person: A person has to act; trying again soon is of no use.
         is_passing: A throttle, a lost connection: its text may be another one each time.
     """
 
     claim: str
+    action: Action
     reason: str
     needs_person: bool = False
     is_passing: bool = False
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The principal does not exist any more."""
+    """The principal does not exist any more, so that there is nothing to do."""
 
     claim: str
+    action: Action
     reason: str
 
 
-Input = HoldPut | HoldLifted | Claimed | Released | Verified | Failed | Gone
+class LookAgain(msgspec.Struct, frozen=True):
+    """Whom a suspended principal acts through may have changed: an agent has another role."""
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """What was due at `due_at_ms` is due at `until_ms` instead, 0 for never; nobody acted."""
+
+    due_at_ms: int
+    until_ms: int
+
+
+Input = HoldPut | HoldLifted | Claimed | Released | Verified | Failed | Gone | LookAgain | Postponed
 
 
 def turned(suspension: Suspension, given: Input, now_ms: int) -> Suspension | None:
@@ -145,6 +161,12 @@ def turned(suspension: Suspension, given: Input, now_ms: int) -> Suspension | No
             return _hold_lifted(suspension, given, now_ms)
         case Claimed():
             return _claimed(suspension, given, now_ms)
+        case LookAgain():
+            is_later = suspension.phase == "suspended" and suspension.due_at_ms > now_ms
+            return _due(suspension, now_ms, now_ms) if is_later else None
+        case Postponed():
+            is_as_found = suspension.due_at_ms == given.due_at_ms
+            return _due(suspension, given.until_ms, now_ms) if is_as_found else None
         case _:
             if not given.claim or given.claim != suspension.claim:
                 return None
@@ -269,6 +291,8 @@ def _reported(
     match given:
         case Released():
             return _unclaimed(before, due_at_ms=given.due_at_ms or now_ms)
+        case _ if given.action != action_of(before):
+            return None
         case Verified():
             return _verified(before, given, now_ms)
         case Failed():
@@ -277,9 +301,7 @@ def _reported(
             return _gone(before, given, now_ms)
 
 
-def _verified(before: Suspension, given: Verified, now_ms: int) -> Suspension | None:
-    if given.action != action_of(before):
-        return None
+def _verified(before: Suspension, given: Verified, now_ms: int) -> Suspension:
     is_recheck = is_settled(before)
     phase: Phase = "suspended" if given.action == "suspend" else "clear"
     is_contended = before.is_contended and not is_recheck
@@ -325,6 +347,13 @@ def _gone(before: Suspension, given: Gone, now_ms: int) -> Suspension:
         is_contended=before.is_contended and not is_over,
     )
     return _unclaimed(after, due_at_ms=0 if is_over else now_ms + DAILY_MS)
+
+
+def _due(before: Suspension, due_at_ms: int, now_ms: int) -> Suspension | None:
+    """Return the same, due at another time; None while somebody is at it."""
+    if is_claimed(before, now_ms):
+        return None
+    return msgspec.structs.replace(before, due_at_ms=due_at_ms)
 
 
 def _unclaimed(suspension: Suspension, *, due_at_ms: int) -> Suspension:

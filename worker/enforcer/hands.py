@@ -1,0 +1,265 @@
+"""What is done to one principal: snapshots first, then IAM, then reading back.
+
+Everything here may be done again after any failure, at any point, and by several at once: a
+snapshot is kept once, and what is done already stays done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from worker.core.attribution import key_of
+from worker.core.enforcement import Suspension
+from worker.core.errors import EnforcementError, LedgerockError, MissingPrincipalError
+from worker.core.suspension import action_of, is_settled
+from worker.enforcer.snapshots import Snapshots
+from worker.ports import Enforcement, Order, Snapshot, Target
+
+TargetsOf = Callable[[str], Awaitable[Sequence[Target]]]
+"""Returns whom IAM is asked to act on for a principal, as `worker.core.targets.targets_of` does;
+raises `EnforcementError` where it cannot be done."""
+
+IsGone = Callable[[str], Awaitable[bool]]
+"""Says whether a user or role (`user/A/NAME`, `role/A/NAME`) is known to have been deleted."""
+
+
+class Audit(Protocol):
+    """The append-only log of everything that is done."""
+
+    async def append(
+        self, *, act: str, actor: str, subject: str, why: str, before: object, after: object
+    ) -> object:
+        """Append an entry; `before` and `after` are JSON values."""
+
+
+class UnverifiedError(EnforcementError):
+    """IAM took everything, but what is read back from it is not complete."""
+
+
+class GoneError(LedgerockError):
+    """Who was to be suspended or restored does not exist any more; the directory says so."""
+
+
+async def nobody_is_gone(_subject: str) -> bool:
+    """Know nothing of deletions."""
+    return False
+
+
+class Hands:
+    """Suspends and restores.
+
+    Args:
+        enforcement: Acts on IAM.
+        snapshots: What targets had before.
+        audit: Is told of every act before it is done, and of what was verified.
+        targets_of: Whom to act on for a principal.
+        is_gone: Who is known to have been deleted.
+    """
+
+    def __init__(
+        self,
+        *,
+        enforcement: Enforcement,
+        snapshots: Snapshots,
+        audit: Audit,
+        targets_of: TargetsOf,
+        is_gone: IsGone = nobody_is_gone,
+    ) -> None:
+        """Do nothing yet."""
+        self._enforcement = enforcement
+        self._snapshots = snapshots
+        self._audit = audit
+        self._targets_of = targets_of
+        self._is_gone = is_gone
+
+    async def apply(self, suspension: Suspension) -> None:
+        """Make IAM what the suspension's phase wants it to be.
+
+        Raises:
+            TransientError: Try again.
+            EnforcementError: It cannot be done.
+            GoneError: There is nobody to do it to.
+        """
+        if action_of(suspension) == "suspend":
+            await self._suspend(suspension)
+        else:
+            await self._restore(suspension)
+
+    async def missing(self, suspension: Suspension) -> list[str]:
+        """Return what is not yet as the suspension's phase wants it, read back from IAM.
+
+        Raises:
+            TransientError: Try again.
+            EnforcementError: It cannot be read.
+            GoneError: There is nobody any more; whatever else there is, is as it should be.
+        """
+        if action_of(suspension) == "suspend":
+            return await self._unsuspended(suspension)
+        return await self._unrestored(suspension)
+
+    async def record(self, suspension: Suspension) -> None:
+        """Write into the audit log that the phase was reached.
+
+        Raises:
+            TransientError: It may be written or not; doing it again is safe.
+        """
+        if is_settled(suspension):
+            return
+        is_suspension = action_of(suspension) == "suspend"
+        phase = "suspended" if is_suspension else "restored"
+        targets = sorted(await self._snapshots.of(suspension))
+        before = {"phase": suspension.phase}
+        after = {"phase": phase, "verified": targets, **_names(suspension)}
+        await self._entry(suspension, phase, before, after)
+
+    # --- Suspending ---------------------------------------------------------------------------
+
+    async def _suspend(self, suspension: Suspension) -> None:
+        targets = await self._targets(suspension)
+        kept = await self._snapshots.of(suspension)
+        for target in targets:
+            if str(target) not in kept:
+                snapshot = await self._looking(target, self._enforcement.snapshot(target))
+                kept[str(target)] = await self._snapshots.keep(suspension, snapshot)
+        wanted = [kept[str(target)] for target in targets]
+        before = {name: _had(one) for name, one in kept.items()}
+        await self._intend(suspension, "suspending", before)
+        order = _order(suspension)
+        for snapshot in wanted:
+            await self._looking(snapshot.target, self._enforcement.suspend(order, snapshot))
+        names = {str(target) for target in targets}
+        for name, snapshot in kept.items():
+            if name not in names:
+                await self._let_go(suspension, snapshot)
+
+    async def _let_go(self, suspension: Suspension, snapshot: Snapshot) -> None:
+        """Restore a role that the agent no longer has: it is somebody else's business now."""
+        order = _order(suspension)
+        try:
+            await self._enforcement.restore(order, snapshot)
+            left = await self._enforcement.unrestored(order, snapshot)
+        except MissingPrincipalError:
+            if not await self._is_gone(_subject(snapshot.target)):
+                raise
+            left = []
+        if left:
+            raise UnverifiedError(f"{snapshot.target} is not restored yet: {_listed(left)}")
+        await self._snapshots.drop(suspension, snapshot.target)
+
+    async def _unsuspended(self, suspension: Suspension) -> list[str]:
+        order = _order(suspension)
+        kept = await self._snapshots.of(suspension)
+        targets = await self._targets(suspension)
+        missing = [f"{name} is not to be suspended any more" for name in _others(kept, targets)]
+        for target in targets:
+            snapshot = kept.get(str(target))
+            if snapshot is None:
+                missing.append(f"{target} was never suspended")
+                continue
+            reading = self._enforcement.unsuspended(order, snapshot)
+            missing += await self._looking(target, reading)
+        return missing
+
+    async def _targets(self, suspension: Suspension) -> Sequence[Target]:
+        targets = await self._targets_of(suspension.principal)
+        if not targets:
+            message = f"{suspension.principal}: nobody is known that it calls Bedrock as"
+            raise MissingPrincipalError(message)
+        return targets
+
+    async def _looking(self, target: Target, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - as work
+        """Do some work on a target; say so if it is missing because it was deleted."""
+        try:
+            return await work
+        except MissingPrincipalError as error:
+            if await self._is_gone(_subject(target)):
+                raise GoneError(f"{error}; it was deleted") from error
+            raise
+
+    # --- Restoring ----------------------------------------------------------------------------
+
+    async def _restore(self, suspension: Suspension) -> None:
+        kept = await self._snapshots.of(suspension)
+        if kept:
+            before = {name: _order(suspension).suspension_id for name in kept}
+            await self._intend(suspension, "restoring", before)
+        order = _order(suspension)
+        for snapshot in kept.values():
+            try:
+                await self._looking(snapshot.target, self._enforcement.restore(order, snapshot))
+            except GoneError:
+                continue  # the others need it all the same; reading back says who is gone
+
+    async def _unrestored(self, suspension: Suspension) -> list[str]:
+        order = _order(suspension)
+        missing: list[str] = []
+        gone: list[str] = []
+        for snapshot in (await self._snapshots.of(suspension)).values():
+            try:
+                reading = self._enforcement.unrestored(order, snapshot)
+                missing += await self._looking(snapshot.target, reading)
+            except GoneError as error:
+                gone.append(str(error))
+        if gone and not missing:
+            raise GoneError("; ".join(gone))
+        return missing
+
+    # --- The audit log ------------------------------------------------------------------------
+
+    async def _intend(self, suspension: Suspension, act: str, before: dict[str, Any]) -> None:
+        """Write down what is about to be done; not again for every attempt after a failure."""
+        if not suspension.attempts:
+            await self._entry(suspension, act, before, _names(suspension))
+
+    async def _entry(
+        self, suspension: Suspension, act: str, before: dict[str, Any], after: dict[str, Any]
+    ) -> None:
+        is_suspension = action_of(suspension) == "suspend"
+        reasons = [f"{one.reason} (by {one.by})" for one in suspension.holds]
+        if not is_suspension or not reasons:
+            reasons = [f"{suspension.why} (by {suspension.by})"]
+        await self._audit.append(
+            act=act,
+            actor="ledgerock",
+            subject=suspension.principal,
+            why="; ".join(reasons),
+            before=before,
+            after=after,
+        )
+
+
+def _order(suspension: Suspension) -> Order:
+    return Order(suspension.suspension_id, suspension.mode, suspension.principal)
+
+
+def _names(suspension: Suspension) -> dict[str, Any]:
+    return {
+        "suspension_id": suspension.suspension_id,
+        "number": suspension.number,
+        "mode": suspension.mode,
+    }
+
+
+def _had(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what a target had, by name; the documents are in its snapshot."""
+    return {
+        "unique_id": snapshot.unique_id,
+        "attached": list(snapshot.attached),
+        "inline": [policy.name for policy in snapshot.inline],
+        "keys": {key.id: key.status for key in snapshot.keys},
+    }
+
+
+def _others(kept: dict[str, Snapshot], targets: Sequence[Target]) -> list[str]:
+    names = {str(target) for target in targets}
+    return [name for name in kept if name not in names]
+
+
+def _subject(target: Target) -> str:
+    """Return the user or role behind a target, as the directory calls it."""
+    return key_of("user" if target.kind == "user" else "role", target.account, target.name)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return "; ".join(parts)
