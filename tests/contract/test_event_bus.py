@@ -19,8 +19,8 @@ from worker.adapters.aws_client import AwsClient
 from worker.adapters.eventbridge_bus import EventBridgeBus
 from worker.adapters.file_bus import FileBus
 from worker.adapters.memory_bus import MemoryBus
+from worker.core.budget_events import threshold_crossed
 from worker.core.errors import ConfigurationError
-from worker.core.events import threshold_crossed
 from worker.ports import BusEvent, EventBus
 
 Read = Callable[[int], Awaitable[list[dict[str, Any]]]]

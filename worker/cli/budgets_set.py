@@ -8,10 +8,11 @@ from typing import Final, Literal
 import msgspec
 
 from worker.cli.budgets_work import Books
+from worker.core.budget_events import budget_initialized
 from worker.core.budget_standing import Standing
 from worker.core.budget_terms import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, period_days
 from worker.core.errors import ConfigurationError, TransientError
-from worker.core.events import budget_initialized, budget_subject
+from worker.core.events import budget_subject
 from worker.pipeline.notices import notice_of
 from worker.ports import Notice
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
-from worker.core.budget_terms import DAY_MAX, Budget, BudgetPeriod, period_days
+from worker.core.budget_terms import DAY_MAX, Budget, BudgetPeriod, is_rolling, period_days
 from worker.core.ledger import MS_PER_DAY
 from worker.core.registry import Registry
 
@@ -30,7 +30,7 @@ def has_period(day: int) -> bool:
 
 
 def period_of(budget: Budget, local_day: int, zone: tzinfo | None) -> BudgetPeriod:
-    """Return the period that a day lies in.
+    """Return the period that a day lies in; of a rolling window, the one that ends with it.
 
     Args:
         budget: Whose period.
@@ -54,13 +54,15 @@ def period_at(budget: Budget, at_ms: int, registry: Registry) -> BudgetPeriod:
 
 
 def _days_of(budget: Budget, day: int) -> tuple[int, int]:
-    """Return the first day of the period and of the next one."""
+    """Return the first day of the period, and the day after its last."""
     if budget.period == "daily":
         return day, day + 1
     if budget.period == "weekly":
         first = day - (_EPOCH + timedelta(days=day)).weekday()
         return first, first + _DAYS_PER_WEEK
     days = period_days(budget.period)
+    if days is not None and is_rolling(budget.period):
+        return day - days + 1, day + 1
     if days is not None:
         first = day - (day - budget.anchor_day) % days
         return first, first + days

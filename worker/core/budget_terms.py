@@ -36,6 +36,7 @@ BUDGET_UNITS: Final[tuple[BudgetUnit, ...]] = get_args(BudgetUnit)
 """What limits count: charges (in pico-dollars inside), tokens of all kinds, calls."""
 
 BudgetAction = Literal["notify", "suspend"]
+BUDGET_ACTIONS: Final[tuple[BudgetAction, ...]] = get_args(BudgetAction)
 SUSPENDABLE_KINDS: Final[frozenset[ScopeKind]] = frozenset({"principal", "agent", "team", "pool"})
 """Kinds of scope whose budgets may suspend: a principal or an agent itself, of a team or a pool
 each member that spends while the budget is exhausted. All others only notify."""
@@ -221,13 +222,18 @@ def _check_action(budget: Budget) -> None:
             f"to {GRACE_SECONDS_MAX}"
         )
         raise ConfigurationError(message)
+    if budget.action not in BUDGET_ACTIONS:
+        message = (
+            f"budget {budget.name}: the action {budget.action!r} is none; give notify, suspend"
+        )
+        raise ConfigurationError(message)
     if budget.action == "notify":
         return
     is_application = budget.scope.kind == "principal" and budget.scope.id.startswith("app/")
-    if budget.action != "suspend" or budget.scope.kind not in SUSPENDABLE_KINDS or is_application:
+    if budget.scope.kind not in SUSPENDABLE_KINDS or is_application:
         message = (
-            f"budget {budget.name}: {budget.scope} can only notify, not {budget.action}; users, "
-            "roles, sessions, agents, teams and pools can be suspended"
+            f"budget {budget.name}: {budget.scope} can only notify, not suspend; users, roles, "
+            "sessions, agents, teams and pools can be suspended"
         )
         raise ConfigurationError(message)
     if is_rolling(budget.period):

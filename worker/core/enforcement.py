@@ -22,13 +22,28 @@ MANUAL: Final = "manual"
 """Name of the hold that a person puts on a principal; no budget has it (names are checked)."""
 
 
+class Lift(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Holds of a budget and period that are to be lifted, from everybody of a scope.
+
+    They are lifted at once and, in case that somebody was just putting one there, once more.
+
+    Attributes:
+        scope: Whose, such as `principal/user/111122223333/alice` or `team/research`.
+        again_at_ms: When they are lifted for the second and last time; 0 before the first.
+    """
+
+    scope: str
+    again_at_ms: int = 0
+
+
 class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a budget stands in one period. One record for each budget and period.
 
     Attributes:
         budget: Its name.
         revision: The revision that it was last looked at under.
-        first_day: First local day of the period, days since 1970-01-01.
+        first_day: First local day of the period, days since 1970-01-01; 0 for a rolling window,
+            whatever day it begins on.
         end_ms: End of the period, exclusive, epoch milliseconds UTC.
         state: A `State`.
         spent_amount: The spend at the last change, in the budget's unit.
@@ -37,6 +52,11 @@ class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         deadline_ms: End of the grace period; 0 as long as it was not announced.
         crossed_at_ms: When the limit was found reached, for measuring how long enforcement takes.
         is_closed: The period is over and everything that followed from it is undone.
+        scope: The budget's scope when it was last looked at, as text.
+        is_held: Of a suspended one: the holds were put on its principals.
+        lifts: What is still to be undone.
+        checked_at_ms: When it was last looked at by the monitor, or changed.
+        reached: Of a rolling window, the highest threshold reached at the last change.
         version: 0 as long as it is not stored; one more with each write.
     """
 
@@ -51,6 +71,11 @@ class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_ms: int = 0
     crossed_at_ms: int = 0
     is_closed: bool = False
+    scope: str = ""
+    is_held: bool = False
+    lifts: tuple[Lift, ...] = ()
+    checked_at_ms: int = 0
+    reached: int = 0
     version: int = 0
 
 

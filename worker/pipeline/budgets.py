@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from worker.core.budget import Crossing, crossings_of
+from worker.core.budget_events import threshold_crossed
 from worker.core.budget_periods import has_period, period_at, period_of
 from worker.core.budget_standing import Standing
 from worker.core.budget_terms import Budget, BudgetPeriod, ScopeDays, ScopeKind
-from worker.core.events import threshold_crossed
 from worker.core.ledger import Leaf
 from worker.core.registry import Registry
 from worker.core.spend import is_nobody, local_day

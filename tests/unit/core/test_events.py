@@ -6,20 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.events import checked, schemas
-from worker.core.budget import Crossing
+from worker.core.budget import Crossing, level_of
+from worker.core.budget_events import budget_initialized, threshold_crossed
 from worker.core.budget_terms import Budget, BudgetPeriod, Scope
 from worker.core.events import (
     DETAIL_TYPES,
     TEXT_LENGTH_MAX,
     Event,
     bounded,
-    budget_initialized,
     iso,
     iso_day,
-    level_of,
     occurred_at_ms,
     percent_of,
-    threshold_crossed,
 )
 from worker.core.ledger import MS_PER_DAY
 from worker.core.usage_events import (
