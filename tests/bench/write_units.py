@@ -52,7 +52,8 @@ class CountingStore:
 
     Attributes:
         write_units: Billed by what: `entries`, `payers`, `wide`, `names` (interned values),
-            `indexes`, `days`; `cancelled` are those of transactions that changed nothing.
+            `indexes`, `days`, `journal`; `cancelled` are those of transactions that changed
+            nothing.
         read_units: Of strong reads, by table.
         transactions: Made and cancelled.
         largest: Bytes of the largest item by what.
@@ -177,5 +178,5 @@ def _updated(item: Item, request: Item) -> Item:
 
 
 def _what(item: Item) -> str:
-    kinds = {"p": "payers", "w": "wide", "i": "names", "d": "days", "n": "notes"}
+    kinds = {"p": "payers", "w": "wide", "i": "names", "d": "days", "n": "notes", "j": "journal"}
     return kinds[item["pk"]["S"][0]] if "pk" in item else "entries"

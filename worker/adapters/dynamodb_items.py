@@ -16,6 +16,7 @@ late price or profile could move. `PREFIX-balances` holds everything that is few
     i#<id>              -               a shared part of names (leaf shape, route, basis)
     d                   <day>           a day that has balances
     n#<name>            -               a job's note
+    j#<day>#<bucket>    <time>#<random> which callers' calls were booked (`dynamodb_journal`)
 
 A payer's series of days is one query; so are the wide scopes' days. The index `by-day` (keys
 only, so that adding to an item never touches it) lists the payers of a day.
@@ -37,6 +38,9 @@ from worker.core.transactions import FIELD_LETTERS, BalanceKey, Posted, addition
 
 Item = dict[str, Any]
 """An item, or a key, in DynamoDB's wire form (`{"pk": {"S": "w"}}`)."""
+
+EXPIRES: Final = "x"
+"""Attribute of the balances' time to live, epoch seconds; only the journal carries it."""
 
 DAY_BUCKETS: Final = 8
 """Partitions that a day's payers are spread over in the index `by-day`."""

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
 from worker.adapters.aws_errors import error_code
+from worker.adapters.clock import SystemClock
 from worker.adapters.dynamodb_reading import DynamoBooks
 from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
@@ -36,10 +37,11 @@ from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
 from worker.core.errors import LedgerCorruptError, LedgerockError, RefusedError, TransientError
+from worker.core.journal import caller_of
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.posting import Poster
 from worker.core.transactions import BalanceKey, CallWrite, Transaction, balance_keys, pack
-from worker.ports import Committed, Rebooking
+from worker.ports import Clock, Committed, Rebooking
 
 ROUNDS_MAX: Final = 20
 """How often a call may lose a race for its own entry before the commit is given up."""
@@ -68,6 +70,21 @@ class Outcome(msgspec.Struct, gc=False):
     upgraded: set[bytes] = set()
     deltas: dict[int, tuple[Leaf, Amounts]] = {}
     known: dict[bytes, bytes] = {}
+    noted: set[tuple[str, bytes]] = set()
+
+    def unnoted(self, transactions: Iterable[Transaction]) -> list[tuple[str, bytes]]:
+        """Return callers and calls that the journal does not tell of, as far as is known.
+
+        It was told of a call when that was booked first. Later it need be told only where better
+        evidence, or a rebooking, found somebody else to be the caller.
+        """
+        calls = []
+        for write in (write for transaction in transactions for write in transaction.writes):
+            callers = {caller_of(leaf.identity) for leaf, _, _ in write.postings[:-1]}
+            caller = caller_of(write.postings[-1][0].identity)
+            if caller not in callers and (caller, write.key) not in self.noted:
+                calls.append((caller, write.key))
+        return calls
 
 
 class DynamoLedger(DynamoBooks):
@@ -81,9 +98,10 @@ class DynamoLedger(DynamoBooks):
         create_tables: Make missing tables, for local use.
         discard: Keep nothing, for dry runs: what would be booked stays in memory.
         entries_per_second: How fast `verify` and `rebook` go through the entries at most.
+        clock: Tells when calls are booked, for the journal.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a shared ledger may be asked for
         self,
         prefix: str = "ledgerock",
         *,
@@ -92,10 +110,17 @@ class DynamoLedger(DynamoBooks):
         create_tables: bool = False,
         discard: bool = False,
         entries_per_second: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Open nothing yet: the client is made on first use."""
         pace = Pace(entries_per_second)
-        super().__init__(prefix, dynamo or Dynamo(), create_tables=create_tables, pace=pace)
+        super().__init__(
+            prefix,
+            dynamo or Dynamo(),
+            create_tables=create_tables,
+            pace=pace,
+            clock=clock or SystemClock(),
+        )
         self._prefetch = prefetch
         self._discarded: dict[bytes, tuple[bytes, bytes]] | None = {} if discard else None
         self._discarded_parts: dict[int, bytes] = {}
@@ -190,9 +215,9 @@ class DynamoLedger(DynamoBooks):
             for transaction in transactions:
                 for write in transaction.writes:
                     self._discarded[write.key] = (write.body, self._names_in(write.body))
-                _note(outcome, transaction)
+                _count(outcome, transaction)
             return {}
-        await self._note_days(transactions)
+        await self._note(transactions, outcome)
         lost: dict[bytes, bytes | None] = {}
         answers = await asyncio.gather(
             *(self._transact(transaction) for transaction in transactions), return_exceptions=True
@@ -201,7 +226,7 @@ class DynamoLedger(DynamoBooks):
             if isinstance(answer, BaseException):
                 raise answer
             if answer is None:
-                _note(outcome, transaction)
+                _count(outcome, transaction)
             else:
                 lost |= answer
         return lost
@@ -390,17 +415,20 @@ class DynamoLedger(DynamoBooks):
         await self._learn(bodies.values())
         return {key: body for key, (body, _) in bodies.items()}
 
-    async def _note_days(self, transactions: Iterable[Transaction]) -> None:
-        """Write down days that have balances, before they have any."""
+    async def _note(self, transactions: Iterable[Transaction], outcome: Outcome) -> None:
+        """Write down days that have balances, and callers that have calls, before they have any."""
         days = {
             key.day for transaction in transactions for key in transaction.balances if key.principal
         }
         fresh = sorted(days - self._days)
-        await self._dynamo.put_many(self._balances, [items.known_day_key(day) for day in fresh])
+        calls = outcome.unnoted(transactions)
+        notes = [items.known_day_key(day) for day in fresh] + self._journal.items(calls)
+        await self._dynamo.put_many(self._balances, notes)
         self._days.update(fresh)
+        outcome.noted.update(calls)
 
 
-def _note(outcome: Outcome, transaction: Transaction) -> None:
+def _count(outcome: Outcome, transaction: Transaction) -> None:
     for write in transaction.writes:
         (outcome.recorded if write.expected is None else outcome.upgraded).add(write.key)
         for leaf, amounts, leaf_id in write.postings:

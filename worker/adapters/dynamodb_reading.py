@@ -10,17 +10,18 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from worker.adapters import dynamodb_items as items
+from worker.adapters.dynamodb_journal import DynamoJournal
 from worker.adapters.dynamodb_names import Names, join_leaf, split_leaf
 from worker.adapters.dynamodb_requests import READS_AT_ONCE, Dynamo
 from worker.adapters.dynamodb_verify import verify
-from worker.adapters.ledger_reading import sum_by
+from worker.adapters.ledger_reading import calls_of, sum_by
 from worker.adapters.pace import Pace
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
 from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody, merged_days
-from worker.ports import Verification
+from worker.ports import Clock, Verification
 
 SCAN_PAGE: Final = 1_000
 DAY_LAST: Final = 999_999
@@ -34,9 +35,12 @@ class DynamoBooks:
         dynamo: Makes requests.
         create_tables: Make missing tables, for local use.
         pace: How fast to go through all entries.
+        clock: Tells when calls are booked.
     """
 
-    def __init__(self, prefix: str, dynamo: Dynamo, *, create_tables: bool, pace: Pace) -> None:
+    def __init__(
+        self, prefix: str, dynamo: Dynamo, *, create_tables: bool, pace: Pace, clock: Clock
+    ) -> None:
         """Open nothing yet: the client is made on first use."""
         self._entries = items.entries_table(prefix)
         self._balances = items.balances_table(prefix)
@@ -44,6 +48,7 @@ class DynamoBooks:
         self._pace = pace
         self._prefix = prefix
         self._missing = items.table_definitions(prefix) if create_tables else []
+        self._journal = DynamoJournal(dynamo, self._balances, clock)
         self._names = Names()
         self._decoder = Bodies(self._names.value)
         self._ready = asyncio.Lock()
@@ -117,6 +122,25 @@ class DynamoBooks:
                 found = await self._dynamo.get_many(self._entries, keys)
                 if found:
                     yield await self._decoded(found)
+
+    async def booked(
+        self, identities: Collection[str], from_ms: int
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls of some identities since an instant; see the port.
+
+        The journal says which calls may be meant, whatever became of them since; their entries
+        are read by key.
+        """
+        await self._prepare()
+        async for noted in self._journal.keys(identities, from_ms):
+            keys = list(dict.fromkeys(noted))
+            for at in range(0, len(keys), SCAN_PAGE):
+                some = [items.entry_key(key) for key in keys[at : at + SCAN_PAGE]]
+                await self._pace.take(len(some))
+                found = await self._decoded(await self._dynamo.get_many(self._entries, some))
+                wanted = calls_of(found, identities, from_ms)
+                if wanted:
+                    yield wanted
 
     async def balances(
         self, first_day: int | None = None, last_day: int | None = None
@@ -359,6 +383,8 @@ class DynamoBooks:
             async with self._ready:
                 while self._missing:
                     await self._dynamo.create_table(self._missing[-1])
+                    if self._missing[-1]["TableName"] == self._balances:
+                        await self._dynamo.expire(self._balances, items.EXPIRES)
                     self._missing.pop()
 
 

@@ -257,6 +257,16 @@ class Dynamo:
             await asyncio.sleep(1)
         raise TransientError(f"DynamoDB: the table {name} cannot be used yet: {problem}")
 
+    async def expire(self, table: str, attribute: str) -> None:
+        """Let items of a table go once the time in an attribute (epoch seconds) has passed."""
+        wanted = {"Enabled": True, "AttributeName": attribute}
+        try:
+            await self.call("update_time_to_live", TableName=table, TimeToLiveSpecification=wanted)
+        except ClientError as error:
+            # It is so already (API reference: UpdateTimeToLive).
+            if error_code(error) != "ValidationException":
+                raise
+
     async def pages(self, operation: str, **arguments: Any) -> AsyncIterator[list[dict[str, Any]]]:  # noqa: ANN401
         """Yield the pages of a query or scan."""
         while True:

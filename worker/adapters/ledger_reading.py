@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from worker.core.batch import Reconciled
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies
+from worker.core.journal import caller_of
 from worker.core.ledger import Amounts, Entry, Leaf, Status
 from worker.core.spend import Spend, SpendSums
 from worker.ports import Committed, Difference, Verification
@@ -83,6 +84,23 @@ async def pending_of(
         ]
         if found:
             yield found
+
+
+def calls_of(entries: Iterable[Entry], identities: Collection[str], from_ms: int) -> list[Entry]:
+    """Leave only calls of some callers since an instant; a session's are its role's as well."""
+    callers = {caller_of(identity) for identity in identities}
+    return [
+        entry
+        for entry in entries
+        if entry.evidence.occurred_at_ms >= from_ms
+        and caller_of(entry.posting.leaf.identity) in callers
+    ]
+
+
+def leaves_of(leaves: Iterable[tuple[int, str]], identities: Collection[str]) -> set[int]:
+    """Return the ids of leaves, given with their identity, that are some callers'."""
+    callers = {caller_of(identity) for identity in identities}
+    return {leaf_id for leaf_id, identity in leaves if caller_of(identity) in callers}
 
 
 def compare(

@@ -11,9 +11,11 @@ from typing import Final
 
 from worker.adapters.ledger_reading import (
     NOTHING_KNOWN,
+    calls_of,
     committed,
     compare,
     known_of,
+    leaves_of,
     pending_of,
     spend_in,
     sum_by,
@@ -72,6 +74,22 @@ class MemoryLedger:
     ) -> AsyncIterator[Sequence[Entry]]:
         """Yield the calls whose price is pending; see the port."""
         return pending_of(self.scan(), models, leaves)
+
+    async def booked(
+        self, identities: Collection[str], from_ms: int
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls of some identities since an instant; looks at every entry."""
+        leaves = ((leaf_id, self._decoder.leaf(leaf_id).identity) for leaf_id in self._balances)
+        wanted = leaves_of(leaves, identities)
+        keys = [
+            key
+            for key, body in self._bodies_by_key.items()
+            if self._decoder.names(body)[1] in wanted
+        ]
+        for first in range(0, len(keys), SCAN_CHUNK):
+            some = [self._entry(key) for key in keys[first : first + SCAN_CHUNK]]
+            if found := calls_of(some, identities, from_ms):
+                yield found
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""

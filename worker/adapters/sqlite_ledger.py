@@ -17,9 +17,11 @@ import msgspec
 
 from worker.adapters.ledger_reading import (
     NOTHING_KNOWN,
+    calls_of,
     committed,
     compare,
     known_of,
+    leaves_of,
     pending_of,
     sum_by,
 )
@@ -35,7 +37,7 @@ from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
 from worker.core.errors import ConfigurationError, LedgerCorruptError
-from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
+from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
 from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody
@@ -153,6 +155,31 @@ class SqliteLedger(SqliteFile):
     ) -> AsyncIterator[Sequence[Entry]]:
         """Yield the calls whose price is pending; see the port."""
         return pending_of(self.scan(), models, leaves)
+
+    async def booked(
+        self, identities: Collection[str], from_ms: int
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the calls of some identities since an instant; see the port.
+
+        Balances say whether there are any; only then all entries are looked at.
+        """
+        with self._faults():
+            wanted = leaves_of(
+                self._connection.execute(
+                    "SELECT leaf_id, identity FROM balance WHERE day >= ?", (from_ms // MS_PER_DAY,)
+                ),
+                identities,
+            )
+        last = b""
+        while wanted and (rows := self._entries_after(last)):
+            some = [
+                self._decoder.entry(decode_key(key), body)
+                for key, body in rows
+                if self._decoder.names(body)[1] in wanted
+            ]
+            last = rows[-1][0]
+            if found := calls_of(some, identities, from_ms):
+                yield found
 
     def _entries_after(self, key: bytes) -> list[tuple[bytes, bytes]]:
         with self._faults():

@@ -134,9 +134,10 @@ class Ledger(Protocol):
     def booked(self, identities: Collection[str], from_ms: int) -> AsyncIterator[Sequence[Entry]]:
         """Yield, in chunks, the calls of some identities that happened from an instant on.
 
-        Perhaps also others. They are what a mapping that became known late could move. A shared
-        ledger finds them by a journal of what was booked, which goes back `JOURNAL_DAYS`, and
-        reads nothing else; an embedded one goes through all entries.
+        Perhaps also others, and some twice. They are what a mapping that became known late could
+        move. A shared ledger finds them by a journal of what was booked, which goes back
+        `core.journal.JOURNAL_DAYS`, and reads nothing else; an embedded one goes through all
+        entries. The calls of a session are found by the identity of its role as well.
 
         Args:
             identities: `Leaf.identity` of the callers.
