@@ -34,6 +34,7 @@ LINE_LENGTH_MAX: Final = 2_000
 """Characters of one line."""
 NAME_LENGTH_MAX: Final = 60
 """Characters of a name in a subject line."""
+HOLDS_SHOWN_MAX: Final = 3
 HEADER_LENGTH_MAX: Final = 150
 """Characters of a header (Slack: "Header block"), escapes included."""
 SECTION_LENGTH_MAX: Final = 3_000
@@ -109,9 +110,14 @@ def is_told(detail_type: str, detail: bytes) -> bool:
     return True
 
 
-def is_told_for_hand(detail_type: str, detail: bytes) -> bool:
-    """Whether people are told of an event where nobody but a person suspends and restores."""
-    return detail_type in REQUIRED or is_told(detail_type, detail)
+def is_told_by_hand(detail_type: str, detail: bytes) -> bool:
+    """Whether people are told of an event where nobody but a person suspends and restores.
+
+    They hear of what is required then, once: reminders are for machines.
+    """
+    if detail_type in REQUIRED:
+        return not _decoded(detail).get("reminder", False)
+    return is_told(detail_type, detail)
 
 
 def message_of(detail_type: str, detail: bytes) -> Message:
@@ -162,8 +168,10 @@ def _rows(detail_type: str, detail: Detail) -> list[tuple[str, str]]:
         ("Budget", _budget(budget)),
         ("Spent", _spent(detail, budget)),
         ("Period", _period(period)),
+        ("Held for", _holds(detail)),
         ("Reason", _text(detail, "reason")),
         ("Deadline", _instant(_text(detail, "deadline"))),
+        ("Limit passed", _instant(_text(detail, "passes_at"))),
         ("Next", _text(detail, "next") or _NEXT.get(detail_type, "")),
         ("Command", _text(detail, "command") or _command(budget)),
     ]
@@ -200,6 +208,20 @@ def _spent(detail: Detail, budget: Detail) -> str:
             of = f" of {limit}" if limit else ""
             return f"{spent}{of} {unit}".strip() + (f" ({percent} %)" if percent else "")
     return ""
+
+
+def _holds(detail: Detail) -> str:
+    """Return `research, 20.5 of 20 USD, until 2026-12-01 00:00:00 UTC; manual` of some holds."""
+    found = detail.get("holds")
+    holds = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    texts = []
+    for hold in holds[:HOLDS_SHOWN_MAX]:
+        spent, end = _spent(hold, {}), _instant(_text(hold, "ends_at"))
+        parts = [_text(hold, "budget"), spent, f"until {end}" if end else ""]
+        texts.append(", ".join(part for part in parts if part))
+    count = detail.get("holds_count")
+    more = (count if isinstance(count, int) else len(holds)) - len(texts)
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
 
 
 def _unit(detail: Detail, budget: Detail) -> str:
@@ -241,7 +263,7 @@ def _subject(detail_type: str, detail: Detail) -> str:
         PRINCIPAL_SUSPENDED: f"suspended {who}",
         RESTORATION_REQUIRED: f"restore {who}",
         PRINCIPAL_RESTORED: f"restored {who}",
-        SUSPENSION_FAILED: f"FAILED for {who}",
+        SUSPENSION_FAILED: f"FAILED to {_text(detail, 'action') or 'suspend'} {who}",
         UNPROVISIONED_KEY: f"unprovisioned key of {who}",
         TAGS_CHANGED: f"tags of {who} changed",
     }
