@@ -193,7 +193,10 @@ class Enforcer:
                     await self.verify(suspension)
                 await self.hands.record(suspension)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and told
-            return self.failure(suspension, claim, error)
+            given = self.failure(suspension, claim, error)
+            if isinstance(given, Failed | Gone):
+                await self.hands.record_failure(suspension, given)
+            return given
         return Verified(claim, action_of(suspension))
 
     async def verify(self, suspension: Suspension) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from worker.core.attribution import key_of
 from worker.core.enforcement import Suspension
 from worker.core.errors import EnforcementError, LedgerockError, MissingPrincipalError
-from worker.core.suspension import action_of, is_settled
+from worker.core.events import event_id_of
+from worker.core.suspension import Failed, Gone, action_of, is_settled
 from worker.enforcer.snapshots import Snapshots
 from worker.ports import Enforcement, Order, Snapshot, Target
 
@@ -28,9 +29,17 @@ class Audit(Protocol):
     """The append-only log of everything that is done."""
 
     async def append(
-        self, *, act: str, actor: str, subject: str, why: str, before: object, after: object
+        self,
+        *,
+        act: str,
+        actor: str,
+        subject: str,
+        why: str = "",
+        before: object = None,
+        after: object = None,
+        once: str = "",
     ) -> object:
-        """Append an entry; `before` and `after` are JSON values."""
+        """Append an entry unless there is one named `once`; see `worker.pipeline.audit`."""
 
 
 class UnverifiedError(EnforcementError):
@@ -99,7 +108,7 @@ class Hands:
         return await self._unrestored(suspension)
 
     async def record(self, suspension: Suspension) -> None:
-        """Write into the audit log that the phase was reached.
+        """Write into the audit log that what the phase wants was verified, once.
 
         Raises:
             TransientError: It may be written or not; doing it again is safe.
@@ -107,11 +116,22 @@ class Hands:
         if is_settled(suspension):
             return
         is_suspension = action_of(suspension) == "suspend"
-        phase = "suspended" if is_suspension else "restored"
         targets = sorted(await self._snapshots.of(suspension))
-        before = {"phase": suspension.phase}
-        after = {"phase": phase, "verified": targets, **_names(suspension)}
-        await self._entry(suspension, phase, before, after)
+        after = {"verified": targets, **_names(suspension)}
+        act = "Principal Suspended" if is_suspension else "Principal Restored"
+        await self._entry(suspension, act, {"phase": suspension.phase}, after)
+
+    async def record_failure(self, suspension: Suspension, given: Failed | Gone) -> None:
+        """Write into the audit log why something failed, each reason once.
+
+        Raises:
+            TransientError: It may be written or not; doing it again is safe.
+        """
+        if given.reason == suspension.failure:
+            return
+        act = "Suspension Failed" if given.action == "suspend" else "Restoration Failed"
+        after = {"failure": given.reason, **_names(suspension)}
+        await self._entry(suspension, act, {"phase": suspension.phase}, after, given.reason)
 
     # --- Suspending ---------------------------------------------------------------------------
 
@@ -124,7 +144,7 @@ class Hands:
                 kept[str(target)] = await self._snapshots.keep(suspension, snapshot)
         wanted = [kept[str(target)] for target in targets]
         before = {name: _had(one) for name, one in kept.items()}
-        await self._intend(suspension, "suspending", before)
+        await self._intend(suspension, before)
         order = _order(suspension)
         for snapshot in wanted:
             await self._looking(snapshot.target, self._enforcement.suspend(order, snapshot))
@@ -183,7 +203,7 @@ class Hands:
         kept = await self._snapshots.of(suspension)
         if kept:
             before = {name: _order(suspension).suspension_id for name in kept}
-            await self._intend(suspension, "restoring", before)
+            await self._intend(suspension, before)
         order = _order(suspension)
         for snapshot in kept.values():
             try:
@@ -207,17 +227,21 @@ class Hands:
 
     # --- The audit log ------------------------------------------------------------------------
 
-    async def _intend(self, suspension: Suspension, act: str, before: dict[str, Any]) -> None:
+    async def _intend(self, suspension: Suspension, before: dict[str, Any]) -> None:
         """Write down what is about to be done; not again for every attempt after a failure."""
-        if not suspension.attempts:
-            await self._entry(suspension, act, before, _names(suspension))
+        if suspension.attempts:
+            return
+        is_suspension = action_of(suspension) == "suspend"
+        act = "Suspension Begun" if is_suspension else "Restoration Begun"
+        if is_settled(suspension):
+            act = f"{act} Again"
+        await self._entry(suspension, act, before, _names(suspension), suspension.claim)
 
     async def _entry(
-        self, suspension: Suspension, act: str, before: dict[str, Any], after: dict[str, Any]
+        self, suspension: Suspension, act: str, before: object, after: object, once: str = ""
     ) -> None:
-        is_suspension = action_of(suspension) == "suspend"
         reasons = [f"{one.reason} (by {one.by})" for one in suspension.holds]
-        if not is_suspension or not reasons:
+        if not reasons:
             reasons = [f"{suspension.why} (by {suspension.by})"]
         await self._audit.append(
             act=act,
@@ -226,6 +250,7 @@ class Hands:
             why="; ".join(reasons),
             before=before,
             after=after,
+            once=event_id_of(act, suspension.principal, str(suspension.number), once),
         )
 
 

@@ -206,7 +206,10 @@ class Steps:
         """Write down why a step failed, and give the claim back; say what follows."""
         before = await self._suspensions.get(task.principal)
         if before.claim == task.claim:
-            done = await self._suspensions.turn(task.principal, self._failure(task))
+            given = self._failure(task)
+            if isinstance(given, Failed | Gone):
+                await self._enforcer.hands.record_failure(before, given)
+            done = await self._suspensions.turn(task.principal, given)
             if done is None:
                 released = Released(task.claim)
                 done = await self._suspensions.turn(task.principal, released)
