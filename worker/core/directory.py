@@ -253,3 +253,61 @@ def said(fact: LifecycleFact) -> str:
     }.get(fact.kind, fact.kind)
     roles = f", with role {', '.join(fact.role_arns)}" if fact.role_arns else ""
     return f"{fact.subject}: {what}{roles}"
+
+
+# --- Keys and budgets that were given ---------------------------------------------------------
+
+MANAGED_TAG: Final = "ledgerock:managed"
+"""Ledgerock's own tag of users whose keys it knows: `provisioned` or `detected`."""
+PROVISIONED: Final = "provisioned"
+DETECTED: Final = "detected"
+INTENT_MS: Final = 3_600_000
+"""How long after the intent was written down a key may be made, or before: clocks differ."""
+
+
+class Keys(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which keys of a user were made through provisioning. One record for each user.
+
+    Provisioning writes the intent (`wanted_at_ms`, `tags`) before it makes the user or the key,
+    and the key's id afterwards (`key_ids`, and `wanted_at_ms` back to 0).
+
+    Attributes:
+        user: `user/A/NAME`.
+        wanted_at_ms: Since when somebody is provisioning a key, epoch milliseconds UTC; 0 if
+            nobody is.
+        key_ids: Keys that were made through provisioning.
+        found_ids: Keys that were not.
+        tags: Own tags that the user is to have: whose names begin with `ledgerock:`, but for
+            those of the operator (tier, team).
+        by: Who provisions.
+    """
+
+    user: str
+    wanted_at_ms: int = 0
+    key_ids: tuple[str, ...] = ()
+    found_ids: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    by: str = ""
+
+    def made(self, key_id: str, at_ms: int) -> bool:
+        """Whether a key was made through provisioning, or is just being made."""
+        is_wanted = self.wanted_at_ms > 0 and abs(at_ms - self.wanted_at_ms) <= INTENT_MS
+        return key_id in self.key_ids or (is_wanted and key_id not in self.found_ids)
+
+
+class Given(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which budgets a principal was given by tiers, by now or ever. One record for each.
+
+    Attributes:
+        principal: Whose.
+        subject: What is known of it stands there.
+        tier: The tier that it has; empty for none.
+        labels: Labels of all budgets that any tier ever gave it.
+        spent: It was given them because it spent.
+    """
+
+    principal: str
+    subject: str
+    tier: str = ""
+    labels: tuple[str, ...] = ()
+    spent: bool = False

@@ -7,7 +7,11 @@ t#<budget>          look#<first day>                a look at the budget that is
 h#<principal>       suspension                      `Suspension`
 h#<principal>       snapshot#<suspension>#<target>  `Snapshot`, written once
 g                   <number>                        an entry of the audit log
+g                   head                            where the audit log ends
+g#<hash>            once                            an act that the audit log has, by its name
 d                   <subject>                       a subject of the directory
+e                   <principal>                     `Given`: which tier's budgets it was given
+k                   <user>                          `Keys`: which keys it has through provisioning
 p                   <principal>                     `Provision`: a user that `ledgerock keys` made
 n#<channel>         <notice>                        who tells people of a notice just now
 """
@@ -24,9 +28,14 @@ QUEUE_DIRECTORY: Final = "directory"
 """Subjects by when they last changed."""
 QUEUE_BUDGETS: Final = "budgets"
 """Budgets by when they last changed."""
+QUEUE_TAGS: Final = "tags"
+"""Users whose own tags are to be looked at, and mended."""
 
 AUDIT: Final = "g"
+AUDIT_HEAD: Final = "head"
 DIRECTORY: Final = "d"
+GIVEN: Final = "e"
+KEYS: Final = "k"
 PROVISIONED: Final = "p"
 SUSPENSION: Final = "suspension"
 LOOK: Final = "look#"
@@ -51,3 +60,13 @@ def suspension_partition(principal: str) -> str:
 def telling_partition(channel: str) -> str:
     """Return the partition of the claims on what is told through a channel."""
     return f"n#{channel}"
+
+
+def audit_name(number: int) -> str:
+    """Return an entry's number as names hold it: of fixed width, so that names are in order."""
+    return f"{number:012d}"
+
+
+def once_partition(digest: str) -> str:
+    """Return the partition that marks an act which the audit log has."""
+    return f"{AUDIT}#{digest}"

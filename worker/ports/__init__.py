@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from worker.ports.announcing import BusEvent, Channel, EventBus, Notice, NoticeState, Outbox
 from worker.ports.clock import Clock
+from worker.ports.directory import Tagging, TierSource
 from worker.ports.enforcing import (
     Enforcement,
     Holds,
@@ -64,7 +65,9 @@ __all__ = [
     "Source",
     "StoredObject",
     "Stream",
+    "Tagging",
     "Target",
     "TargetKind",
+    "TierSource",
     "Verification",
 ]
