@@ -18,8 +18,10 @@ import msgspec
 from worker.announcer.copies import Hears, copies_of
 from worker.announcer.entries import Prepared, batches, fitting
 from worker.announcer.figures import Announced, remember
+from worker.core.budget_events import regraced
 from worker.core.errors import LedgerockError, TransientError
 from worker.core.events import (
+    BUDGET_GRACE_STARTED,
     USAGE_QUARANTINED,
     USAGE_UNMETERED,
     USAGE_UNPRICED,
@@ -35,7 +37,7 @@ BACKOFF_FIRST_SECONDS: Final = 0.1
 LOOK_AGAIN_MS: Final = 600_000
 """Usage that waits for its day to end is counted again this often."""
 
-_RETIMED: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {}
+_RETIMED: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {BUDGET_GRACE_STARTED: regraced}
 """Details that count from their announcement: each is told the instant of it."""
 
 
