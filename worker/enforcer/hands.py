@@ -7,7 +7,7 @@ snapshot is kept once, and what is done already stays done.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from worker.core.attribution import key_of
 from worker.core.enforcement import Suspension
@@ -15,6 +15,7 @@ from worker.core.errors import EnforcementError, LedgerockError, MissingPrincipa
 from worker.core.events import event_id_of
 from worker.core.suspension import Failed, Gone, action_of, is_settled
 from worker.enforcer.snapshots import Snapshots
+from worker.pipeline.audit import AuditLog
 from worker.ports import Enforcement, Order, Snapshot, Target
 
 TargetsOf = Callable[[str], Awaitable[Sequence[Target]]]
@@ -23,23 +24,6 @@ raises `EnforcementError` where it cannot be done."""
 
 IsGone = Callable[[str], Awaitable[bool]]
 """Says whether a user or role (`user/A/NAME`, `role/A/NAME`) is known to have been deleted."""
-
-
-class Audit(Protocol):
-    """The append-only log of everything that is done."""
-
-    async def append(
-        self,
-        *,
-        act: str,
-        actor: str,
-        subject: str,
-        why: str = "",
-        before: object = None,
-        after: object = None,
-        once: str = "",
-    ) -> object:
-        """Append an entry unless there is one named `once`; see `worker.pipeline.audit`."""
 
 
 class UnverifiedError(EnforcementError):
@@ -71,7 +55,7 @@ class Hands:
         *,
         enforcement: Enforcement,
         snapshots: Snapshots,
-        audit: Audit,
+        audit: AuditLog,
         targets_of: TargetsOf,
         is_gone: IsGone = nobody_is_gone,
     ) -> None:
