@@ -29,7 +29,6 @@ from infra.workflows import (
     suspension_pattern,
 )
 from tests.calls import asynchronous
-from tests.conftest import container_engine_problem
 from tests.dynamodb import ENVIRONMENT, LOCALSTACK_IMAGE, LOCALSTACK_PORT, START_SECONDS
 from tests.infra.asl import Json, TaskError
 from tests.infra.branches import BRANCHES, STATES, Answer, Branch, answer_of
@@ -126,9 +125,6 @@ class StepFunctions:
 @contextmanager
 def step_functions() -> Iterator[StepFunctions]:
     """Run Step Functions and EventBridge, which answer for tasks as they are told."""
-    problem = container_engine_problem()
-    if problem is not None:
-        pytest.skip(problem)
     # The test ends the container itself; a second image to watch over it may not be there.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow

@@ -17,13 +17,14 @@ from worker.core.errors import ConfigurationError
 
 PROVISIONED_TAG: Final = "ledgerock:provisioned"
 """Tag of every user that was made here; its value is the intent's id."""
-TIER_TAG: Final = "ledgerock:tier"
 USER_PATH: Final = "/ledgerock/"
 LIMITED_ACCESS: Final = "AmazonBedrockLimitedAccess"
 """The managed policy that AWS gives to users of Bedrock API keys (AWS documentation: "API keys for
 Amazon Bedrock")."""
 USER_NAME_LENGTH_MAX: Final = 64
 """AWS documentation: "IAM and AWS STS quotas"."""
+KEYS_PER_USER_MAX: Final = 2
+"""AWS documentation: "API keys for Amazon Bedrock" (IAM User Guide)."""
 KEY_DAYS_MAX: Final = 36_600
 """AWS documentation: `CreateServiceSpecificCredential`, `CredentialAgeDays`."""
 
@@ -31,7 +32,6 @@ ProvisionState = Literal["creating", "ready", "removing", "removed"]
 
 _CLOCKS_APART_MS: Final = 300_000
 """CloudTrail's clock and ours may differ; its times are cut to seconds."""
-_BUDGET_NAME_MAX: Final = 64
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}", re.ASCII)
 
 
@@ -39,7 +39,8 @@ class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user with a Bedrock API key that `ledgerock keys` makes, made, removes or removed.
 
     Attributes:
-        principal: `user/A/NAME`.
+        subject: `user/A/NAME`; its calls may be booked under a longer id, if another user of that
+            name was there before.
         intent: Id of the command that made it; the value of the user's `PROVISIONED_TAG`.
         state: `creating` and `removing` until all of it is done: a crash leaves them so.
         created_at_ms: When the command began, epoch milliseconds UTC.
@@ -48,12 +49,12 @@ class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
         expires_at_ms: When the key ends; 0 for never.
         policy: ARN of the policy that was attached.
         tier: Empty for none.
-        budget: Name of the budget that was set with it; empty for none.
+        budgets: Names of the budgets that were set with it.
         by: Who asked.
         version: 0 as long as it is not stored; one more with each write.
     """
 
-    principal: str
+    subject: str
     intent: str
     state: ProvisionState
     created_at_ms: int
@@ -62,7 +63,7 @@ class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at_ms: int = 0
     policy: str = ""
     tier: str = ""
-    budget: str = ""
+    budgets: tuple[str, ...] = ()
     by: str = ""
     version: int = 0
 
@@ -94,15 +95,3 @@ def check_user_name(name: str) -> None:
             f"1 to {USER_NAME_LENGTH_MAX}, without path"
         )
         raise ConfigurationError(message)
-
-
-def budget_name_of(user: str, digest: str) -> str:
-    """Return the name of the budget that is set together with a user's key.
-
-    Args:
-        user: Name of the user.
-        digest: Tells names apart that differ in what budgets' names cannot hold.
-    """
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", user)
-    name = f"key-{plain}"
-    return name if plain == user and len(name) <= _BUDGET_NAME_MAX else f"{name[:50]}-{digest[:12]}"
