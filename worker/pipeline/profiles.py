@@ -8,7 +8,6 @@ calls that wait for it are rebooked: nothing about a call is ever guessed.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Final
@@ -16,12 +15,13 @@ from typing import Final
 import msgspec
 
 from worker.core.errors import ConfigurationError, TransientError
-from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
+from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.memo import remember
 from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
 from worker.core.registry import ApplicationProfile
 from worker.core.results import ProfileSeen
+from worker.pipeline.changes import Change, Changes
 from worker.ports import Ledger, ProfileSource, ProfileStore, Rebooking
 
 ASK_AGAIN_SECONDS: Final = 600.0
@@ -41,20 +41,6 @@ STUCK_MAX: Final = 10_000
 
 ASKS_PER_LOOK: Final = 20
 """Profiles asked for after one commit at most, so that made-up ids cannot hold it up."""
-
-
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """What rebooking added to a leaf since somebody followed it up.
-
-    Attributes:
-        amounts: Never changed in place; none where rebooking failed and may have been half made.
-        since: The number of the first change in it.
-        number: The number of the last one.
-    """
-
-    amounts: Amounts
-    since: int
-    number: int
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -120,9 +106,7 @@ class ProfileWatch:
         self._put_off: set[str] = set()
         # Accounts and models whose calls stayed where they are though a profile is known.
         self._stuck_until: dict[tuple[str, str], float] = {}
-        # Kept until they are followed up: the delivery that comes again moves nothing any more.
-        self._changes: dict[Leaf, Change] = {}
-        self._numbers = itertools.count()
+        self._changes = Changes(ledger)
         # So that whoever names the same new profile meanwhile waits for the first one's answer.
         self._asking = asyncio.Lock()
         self.at_end = at_end
@@ -196,31 +180,10 @@ class ProfileWatch:
 
     def followed_up(self, learned: Learned) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""
-        for leaf, done in learned.changes.items():
-            now = self._changes.get(leaf)
-            if now is None or now.since != done.since:
-                continue  # Somebody else followed up at least as much of it.
-            if now.number == done.number:
-                del self._changes[leaf]
-                continue
-            left = Amounts()
-            left.add(now.amounts)
-            left.subtract(done.amounts)
-            self._changes[leaf] = Change(left, now.number, now.number)
-
-    def _note(self, leaf: Leaf, amounts: Amounts) -> None:
-        """Keep that rebooking changed a leaf, until it is followed up."""
-        number = next(self._numbers)
-        before = self._changes.get(leaf)
-        total = Amounts()
-        total.add(amounts)
-        if before is not None:
-            total.add(before.amounts)
-        since = number if before is None else before.since
-        self._changes[leaf] = Change(total, since, number)
+        self._changes.followed_up(learned.changes)
 
     def _learned(self, poster: Poster, *, is_told: bool = False) -> Learned:
-        return Learned(poster, dict(self._changes), is_told)
+        return Learned(poster, self._changes.now(), is_told)
 
     async def _settle(self, arns: set[str], waiting: Collection[Leaf], poster: Poster) -> None:
         """Rebook the calls of some profiles, and what waits though its profile is known."""
@@ -288,34 +251,7 @@ class ProfileWatch:
                     until = self._monotonic() + ASK_AGAIN_SECONDS
                     remember(self._stuck_until, (leaf.account, leaf.model), until, STUCK_MAX)
             if wanted:
-                await self._rebook_noted(wanted)
-
-    async def _rebook_noted(self, wanted: Sequence[Rebooking]) -> None:
-        """Rebook calls; whatever comes of it, their leaves are due for a look."""
-        sums: dict[Leaf, Amounts] = {}
-        for item in wanted:
-            for leaf, amounts in _change(item):
-                sums.setdefault(leaf, Amounts()).add(amounts)
-        # Now, in case that this ends here; and again afterwards, since somebody may have looked
-        # before anything had moved. Looking at what did not move does no harm.
-        for leaf in sums:
-            self._note(leaf, Amounts())
-        made = False
-        try:
-            await self._ledger.rebook(wanted)
-            made = True
-        finally:
-            for leaf, amounts in sums.items():
-                self._note(leaf, amounts if made else Amounts())
-
-
-def _change(item: Rebooking) -> list[tuple[Leaf, Amounts]]:
-    """Return what a rebooking takes from one leaf and adds to another."""
-    before, after, evidence = item.before.posting, item.after, item.before.evidence
-    taken = Amounts()
-    taken.subtract(amounts_of(evidence, before.cost_pico_usd, before.status))
-    added = amounts_of(evidence, after.cost_pico_usd, after.status)
-    return [(before.leaf, taken), (after.route.leaf_value, added)]
+                await self._changes.rebook(wanted)
 
 
 def _by_call(poster: Poster) -> dict[tuple[str, str], set[str]]:
