@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.adapters.aws_errors import explained
@@ -72,13 +72,17 @@ class AwsClient:
         async with self._opening:
             if self._client is None:
                 try:
-                    context = get_session().create_client(
+                    context = self.session().create_client(
                         self.service, region_name=self._region, config=self._config
                     )
                     self._client = await self._stack.enter_async_context(context)
                 except (BotoCoreError, ValueError) as error:
                     raise explained(error, subject=self.service, action="it") from error
         return self._client
+
+    def session(self) -> AioSession:
+        """Return a session of the SDK, which says where credentials come from."""
+        return get_session()
 
     async def request(self, operation: str, **arguments: Any) -> Any:  # noqa: ANN401
         """Make one request and return its answer.

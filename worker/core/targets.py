@@ -25,7 +25,7 @@ import msgspec
 
 from worker.core.attribution import encode_segment, key_of
 from worker.core.errors import (
-    EnforcementError,
+    ConfigurationError,
     MissingPrincipalError,
     NeedsPersonError,
     ProtectedPrincipalError,
@@ -119,14 +119,14 @@ def own_patterns(role_arns: Iterable[str]) -> tuple[str, ...]:
     `{account}` or `*` in place of the account stands for every account.
 
     Raises:
-        EnforcementError: One is no ARN of a role.
+        ConfigurationError: One is no ARN of a role.
     """
     found = []
     for arn in role_arns:
         role = parse_role_arn(arn)
         if role is None:
             message = f"{arn} is not the ARN of a role; give arn:aws:iam::ACCOUNT:role/NAME"
-            raise EnforcementError(message)
+            raise ConfigurationError(message)
         account = WILDCARD if role.account in {ACCOUNT_FIELD, WILDCARD} else role.account
         found.append(f"role/{account}/{encode_segment(role.name)}")
     return tuple(found)
