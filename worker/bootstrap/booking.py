@@ -14,6 +14,7 @@ from worker.bootstrap.books import open_bus, open_ledger, open_quarantine
 from worker.bootstrap.posters import make_poster, with_profiles
 from worker.bootstrap.state import State, open_state
 from worker.core.decoders import Decoder
+from worker.enforcer.workflow import WorkflowSteps
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.objects import ObjectBooks
@@ -40,6 +41,7 @@ class Booking:
         outbox: The state's, able to tell what this process writes down.
         settings: What it was made from.
         dynamo: Makes all requests to DynamoDB, and counts them; None without a shared ledger.
+        workflow: Answers the tasks of the workflows of suspension and restoration.
     """
 
     pipeline: Pipeline
@@ -49,6 +51,7 @@ class Booking:
     outbox: TellingOutbox
     settings: Settings
     dynamo: Dynamo | None
+    workflow: WorkflowSteps | None = None
 
 
 @asynccontextmanager

@@ -1,0 +1,34 @@
+"""The tasks of the suspension and restoration workflows: Step Functions invokes this.
+
+It answers plain JSON, and raises what failed by its name, which is what the workflows'
+definitions (`infra.workflows`) tell errors by. Nothing is ever answered as if it had been done.
+"""
+
+import asyncio
+
+from handlers.runtime import Answer, DeferredError, Event, Invocation, handler_of
+from worker.core.errors import ConfigurationError
+
+NOT_ACTING = (
+    "LEDGEROCK_ENFORCEMENT: this function suspends and restores for workflows; set it to workflows"
+)
+
+
+async def _work(event: Event, invocation: Invocation) -> Answer:
+    """Do one step.
+
+    Raises:
+        DeferredError: There was no time for it; doing it again is safe.
+        LedgerockError: What the step raises.
+    """
+    booking = await invocation.open()
+    if booking.workflow is None:
+        raise ConfigurationError(NOT_ACTING)
+    try:
+        async with asyncio.timeout_at(invocation.deadline):
+            return await booking.workflow.answer(event)
+    except TimeoutError as error:
+        raise DeferredError("out of time; the step is done again") from error
+
+
+handler = handler_of(_work)
