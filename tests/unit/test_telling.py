@@ -452,7 +452,7 @@ async def test_a_grace_period_counts_from_its_announcement_for_everybody() -> No
     ):
         assert checked(kept.detail_type, bytes(detail))["deadline"] == deadline
     assert deadline in json.loads(bytes(kept.detail))["message"]
-    assert "suspended at 2026-10-01 13:07:00 UTC" in world.channels["sns"].messages[0].subject
+    assert "suspension at 2026-10-01 13:07:00 UTC" in world.channels["sns"].messages[0].subject
 
 
 @asynchronous

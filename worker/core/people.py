@@ -18,6 +18,7 @@ from worker.core.events import (
     BUDGET_FORECAST,
     BUDGET_GRACE_STARTED,
     BUDGET_THRESHOLD_CROSSED,
+    MESSAGE_LENGTH_MAX,
     PRINCIPAL_RESTORED,
     PRINCIPAL_SUSPENDED,
     RESTORATION_REQUIRED,
@@ -30,8 +31,8 @@ from worker.core.events import (
 
 SUBJECT_LENGTH_MAX: Final = 99
 """Subjects of SNS are "less than 100 characters long" (API reference: Publish), ASCII here."""
-LINE_LENGTH_MAX: Final = 2_000
-"""Characters of one line."""
+VALUE_LENGTH_MAX: Final = 512
+"""Characters of a name, an amount, a reason; lines that events make are longer."""
 NAME_LENGTH_MAX: Final = 60
 """Characters of a name in a subject line."""
 HOLDS_SHOWN_MAX: Final = 3
@@ -123,7 +124,7 @@ def is_told_by_hand(detail_type: str, detail: bytes) -> bool:
 def message_of(detail_type: str, detail: bytes) -> Message:
     """Return what people are told of an event. Whatever the detail holds, there is a message."""
     found = _decoded(detail)
-    brief = _text(found, "message") or detail_type
+    brief = _line(found, "message") or detail_type
     rows = _rows(detail_type, found)
     event_id = _text(found, "event_id")
     lines = [brief, ""]
@@ -172,8 +173,8 @@ def _rows(detail_type: str, detail: Detail) -> list[tuple[str, str]]:
         ("Reason", _text(detail, "reason")),
         ("Deadline", _instant(_text(detail, "deadline"))),
         ("Limit passed", _instant(_text(detail, "passes_at"))),
-        ("Next", _text(detail, "next") or _NEXT.get(detail_type, "")),
-        ("Command", _text(detail, "command") or _command(budget)),
+        ("Next", _line(detail, "next") or _NEXT.get(detail_type, "")),
+        ("Command", _line(detail, "command") or _command(budget)),
     ]
     return [(name, value) for name, value in rows if value]
 
@@ -183,7 +184,10 @@ def _who(detail: Detail) -> str:
     if principal:
         return principal
     scope = _part(detail, "scope")
-    return " ".join(part for part in (_text(scope, "kind"), _text(scope, "id")) if part)
+    kind, name = _text(scope, "kind"), _text(scope, "id")
+    if kind in {"principal", "agent"} and name:
+        return name  # it says itself what it is: `user/111122223333/alice`
+    return " ".join(part for part in (kind, name) if part)
 
 
 def _budget(budget: Detail) -> str:
@@ -211,13 +215,14 @@ def _spent(detail: Detail, budget: Detail) -> str:
 
 
 def _holds(detail: Detail) -> str:
-    """Return `research, 20.5 of 20 USD, until 2026-12-01 00:00:00 UTC; manual` of some holds."""
+    """Return some holds: `alice, 20.5 of 20 USD, 2026-11-01 until 2026-12-01 00:00:00 UTC`."""
     found = detail.get("holds")
     holds = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     texts = []
     for hold in holds[:HOLDS_SHOWN_MAX]:
-        spent, end = _spent(hold, {}), _instant(_text(hold, "ends_at"))
-        parts = [_text(hold, "budget"), spent, f"until {end}" if end else ""]
+        first, end = _text(hold, "first_day"), _instant(_text(hold, "ends_at"))
+        period = " ".join(part for part in (first, f"until {end}" if end else "") if part)
+        parts = [_text(hold, "budget"), _spent(hold, {}), period]
         texts.append(", ".join(part for part in parts if part))
     count = detail.get("holds_count")
     more = (count if isinstance(count, int) else len(holds)) - len(texts)
@@ -257,7 +262,7 @@ def _subject(detail_type: str, detail: Detail) -> str:
         BUDGET_THRESHOLD_CROSSED: (
             f"budget {_short(budget)} at {_text(detail, 'percent')} % ({_text(detail, 'level')})"
         ),
-        BUDGET_GRACE_STARTED: f"{who} is suspended at {_instant(_text(detail, 'deadline'))}",
+        BUDGET_GRACE_STARTED: f"{who}: suspension at {_instant(_text(detail, 'deadline'))}",
         BUDGET_FORECAST: f"budget {_short(budget)} will pass its limit",
         SUSPENSION_REQUIRED: f"suspend {who}",
         PRINCIPAL_SUSPENDED: f"suspended {who}",
@@ -317,9 +322,14 @@ def _part(detail: Detail, name: str) -> Detail:
     return found if isinstance(found, dict) else {}
 
 
-def _text(detail: Detail, name: str) -> str:
+def _text(detail: Detail, name: str, length_max: int = VALUE_LENGTH_MAX) -> str:
     """Return a text or a number as one bounded line; anything else as nothing."""
     found = detail.get(name)
     if isinstance(found, bool) or not isinstance(found, str | int):
         return ""
-    return bounded(str(found), LINE_LENGTH_MAX).strip()
+    return bounded(str(found), length_max).strip()
+
+
+def _line(detail: Detail, name: str) -> str:
+    """Return a whole line: a message, what happens next, a command."""
+    return _text(detail, name, MESSAGE_LENGTH_MAX)
