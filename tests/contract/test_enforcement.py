@@ -1,32 +1,23 @@
 """Suspension and restoration in IAM: policies end exactly as they began, whatever happens between.
 
 One suite over IAM in memory, in moto and in LocalStack. What the emulators leave out, quotas and
-the API keys of Bedrock among it, is put in by `tests.iam_worlds`.
+the API keys of Bedrock among it, is put in by `tests.iam_emulated`.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 import pytest
 
 from tests.calls import asynchronous
+from tests.iam_cases import MODES, Case, OpenWorld, case, filled
 from tests.iam_worlds import (
     ABROAD,
     CALL_MODELS,
     HOME,
     READ_LOGS,
     SELF,
-    EmulatedIam,
-    EmulatedWorld,
     State,
-    World,
-    document_with,
-    in_localstack,
-    in_memory,
     is_change,
-    moto_request,
     unused,
 )
 from worker.core.enforcement import Mode
@@ -38,101 +29,6 @@ from worker.core.errors import (
 )
 from worker.core.targets import Target, TargetKind, targets_of
 from worker.ports import Order, Snapshot
-
-OpenWorld = Callable[[], AbstractAsyncContextManager[World]]
-MODES: list[Mode] = ["deny", "detach"]
-
-
-@pytest.fixture(scope="module")
-def in_moto() -> Iterator[OpenWorld]:
-    """Open IAM in this process, once: clients take longer to make than all these tests."""
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[World]:
-        yield EmulatedWorld(EmulatedIam(request))
-
-    with moto_request() as request:
-        yield opened
-
-
-@pytest.fixture(
-    params=[
-        "memory",
-        "moto",
-        pytest.param("localstack", marks=pytest.mark.integration),
-    ]
-)
-def open_world(request: pytest.FixtureRequest) -> OpenWorld:
-    """Open IAM of one kind."""
-    if request.param == "moto":
-        opened: OpenWorld = request.getfixturevalue("in_moto")
-        return opened
-    return in_memory if request.param == "memory" else in_localstack
-
-
-class CrashError(Exception):
-    """The process ends here."""
-
-
-class Case:
-    """A user or role with policies of every kind, and a suspension of it."""
-
-    def __init__(self, world: World, target: Target, mode: Mode) -> None:
-        self.world, self.target, self.mode = world, target, mode
-        self.order = Order(unused("s"), mode, str(target))
-        self.before = State([], {}, {})
-        self.snapshot: Snapshot
-
-    async def suspend(self) -> None:
-        await self.world.enforcement.suspend(self.order, self.snapshot)
-
-    async def restore(self) -> None:
-        await self.world.enforcement.restore(self.order, self.snapshot)
-
-    async def state(self) -> State:
-        kind = "user" if self.target.kind == "user" else "role"
-        return await self.world.state(kind, self.target.name, self.target.account)
-
-    async def assert_suspended(self) -> None:
-        missing = await self.world.enforcement.unsuspended(self.order, self.snapshot)
-        assert missing == []
-        [document] = [
-            document
-            for name, document in (await self.state()).inline.items()
-            if name == f"ledgerock-deny-{self.order.suspension_id}"
-        ]
-        effects = {statement["Effect"] for statement in json.loads(document)["Statement"]}
-        assert effects == {"Deny"}
-
-    async def assert_as_before(self) -> None:
-        assert await self.world.enforcement.unrestored(self.order, self.snapshot) == []
-        assert await self.state() == self.before
-        assert await self.world.policies(self.order.suspension_id, self.target.account) == []
-
-
-async def case(
-    world: World,
-    kind: TargetKind = "user",
-    mode: Mode = "deny",
-    *,
-    account: str = HOME,
-    path: str = "/",
-    session: str = "",
-) -> Case:
-    """Make a user or role with policies of every kind, and take its snapshot."""
-    name = unused("someone")
-    attached = [await world.policy(account), await world.policy(account)]
-    inline = {"read-logs": READ_LOGS, "call-models": CALL_MODELS}
-    keys = {"ACCAONE": "Active", "ACCATWO": "Inactive"} if kind == "user" else {}
-    entity = "user" if kind == "user" else "role"
-    given: dict[str, Any] = {"attached": attached, "inline": inline, "keys": keys}
-    await world.make(entity, name, account=account, path=path, **given)
-    made = Case(world, Target(kind, account, name, session), mode)
-    made.before = await made.state()
-    assert made.before == State(sorted(attached), inline, keys)
-    made.snapshot = await world.enforcement.snapshot(made.target)
-    return made
-
 
 # --- There and back ------------------------------------------------------------------------------
 
@@ -258,85 +154,6 @@ async def test_the_deny_comes_first_and_goes_last(open_world: OpenWorld) -> None
         assert not any(name.startswith("delete_") for name in changes[:-2])
 
 
-# --- Crashes -------------------------------------------------------------------------------------
-
-
-async def counted(world: World, act: Callable[[], Awaitable[None]], *, every: bool) -> list[int]:
-    """Return the numbers of the calls after which an act may be cut short."""
-    world.hook = None
-    await act()
-    calls = list(enumerate(world.calls, 1))
-    return [number for number, name in calls if every or is_change(name)]
-
-
-def thinned(open_world: OpenWorld, points: list[Any]) -> list[Any]:
-    """Return all points, but a few where the emulator takes its time; the others try them all."""
-    return points if open_world in {in_memory, in_localstack} else points[::4]
-
-
-async def cut_short(
-    world: World, act: Callable[[], Awaitable[None]], moment: str, number: int
-) -> None:
-    """Do something, and crash before or after its n-th call."""
-
-    def crash(now: str, at: int, _name: str) -> None:
-        if (now, at) == (moment, number):
-            raise CrashError
-
-    world.hook = crash
-    with pytest.raises(CrashError):
-        await act()
-    world.hook = None
-
-
-async def crash_everywhere(open_world: OpenWorld, kind: TargetKind, mode: Mode) -> None:
-    """Crash at each point of a suspension, then at each of a restoration; do it again, compare."""
-    everywhere = open_world is in_memory
-    moments = ["before", "after"] if everywhere else ["after"]
-    async with open_world() as world:
-        probe = await case(world, kind, mode)
-        suspensions = await counted(world, probe.suspend, every=everywhere)
-        restorations = await counted(world, probe.restore, every=everywhere)
-        points = [(at, restorations[0]) for at in suspensions]
-        points += [(suspensions[-1], at) for at in restorations[1:]]
-        for moment in moments:
-            for suspending, restoring in thinned(open_world, points):
-                one = await case(world, kind, mode)
-                await cut_short(world, one.suspend, moment, suspending)
-                await one.suspend()
-                await one.assert_suspended()
-                await cut_short(world, one.restore, moment, restoring)
-                await one.restore()
-                await one.assert_as_before()
-
-
-@pytest.mark.parametrize("mode", MODES)
-@asynchronous
-async def test_a_crash_between_any_two_calls_leaves_nothing_behind(
-    open_world: OpenWorld, mode: Mode
-) -> None:
-    await crash_everywhere(open_world, "user", mode)
-
-
-@asynchronous
-async def test_agentcore_suspension_survives_a_crash_between_any_two_calls(
-    open_world: OpenWorld,
-) -> None:
-    await crash_everywhere(open_world, "role", "detach")
-
-
-@asynchronous
-async def test_a_suspension_that_crashed_is_restored_at_once(open_world: OpenWorld) -> None:
-    async with open_world() as world:
-        probe = await case(world, "user", "detach")
-        points = await counted(world, probe.suspend, every=False)
-        for number in thinned(open_world, points):
-            one = await case(world, "user", "detach")
-            await cut_short(world, one.suspend, "after", number)
-            await one.restore()
-            await one.assert_as_before()
-
-
 # --- Several suspensions -------------------------------------------------------------------------
 
 
@@ -399,105 +216,6 @@ async def test_sessions_of_one_role_are_suspended_each_by_itself(open_world: Ope
         assert await world.enforcement.unsuspended(orders[1], snapshots[1]) == []
         await world.enforcement.restore(orders[1], snapshots[1])
         assert await role.state() == role.before
-
-
-# --- Quotas --------------------------------------------------------------------------------------
-
-
-async def filled(world: World, one: Case) -> None:
-    """Leave no room for another inline policy."""
-    document = document_with(1_500 if one.target.kind == "user" else 9_500)
-    kind = "user" if one.target.kind == "user" else "role"
-    await world.put_inline(kind, one.target.name, "much", document)
-    one.before = await one.state()
-    one.snapshot = await world.enforcement.snapshot(one.target)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["user", "role"])
-@asynchronous
-async def test_a_managed_policy_denies_where_the_inline_quota_is_full(
-    open_world: OpenWorld, kind: TargetKind, mode: Mode
-) -> None:
-    async with open_world() as world:
-        one = await case(world, kind, mode)
-        await filled(world, one)
-        await one.suspend()
-        assert await world.enforcement.unsuspended(one.order, one.snapshot) == []
-        [arn] = await world.policies(one.order.suspension_id)
-        name = f"ledgerock-deny-{one.order.suspension_id}-{one.snapshot.unique_id}"
-        assert arn == f"arn:aws:iam::{HOME}:policy/ledgerock/{name}"
-        state = await one.state()
-        kept = one.before if mode == "deny" else State([], {}, {})
-        assert state.attached == sorted([*kept.attached, arn])
-        if mode == "deny":
-            assert state.inline == kept.inline
-            await one.suspend()
-            again = Order(unused("s"), mode, str(one.target))
-            assert arn not in (await world.enforcement.snapshot(one.target)).attached
-            assert await world.enforcement.unsuspended(again, one.snapshot) != []
-        await one.restore()
-        await one.assert_as_before()
-
-
-@asynchronous
-async def test_a_crash_while_a_managed_policy_is_made_leaves_none(open_world: OpenWorld) -> None:
-    async with open_world() as world:
-        probe = await case(world, "user", "detach")
-        await filled(world, probe)
-        suspending = await counted(world, probe.suspend, every=False)
-        restoring = await counted(world, probe.restore, every=False)
-        for act, points in (("suspend", suspending), ("restore", restoring)):
-            for number in thinned(open_world, points):
-                one = await case(world, "user", "detach")
-                await filled(world, one)
-                if act == "restore":
-                    await one.suspend()
-                await cut_short(world, getattr(one, act), "after", number)
-                await one.suspend()
-                assert await world.enforcement.unsuspended(one.order, one.snapshot) == []
-                await one.restore()
-                await one.assert_as_before()
-
-
-@asynchronous
-async def test_no_room_at_all_is_an_error_that_says_so(open_world: OpenWorld) -> None:
-    async with open_world() as world:
-        one = await case(world, "user", "detach")
-        for _ in range(8):
-            await world.attach("user", one.target.name, await world.policy())
-        await filled(world, one)
-        with pytest.raises(EnforcementError, match="no room for a deny policy"):
-            await one.suspend()
-        await one.assert_as_before()
-
-
-@asynchronous
-async def test_the_deny_makes_room_for_what_it_took_the_place_of(open_world: OpenWorld) -> None:
-    async with open_world() as world:
-        one = await case(world, "user", "detach")
-        await one.suspend()
-        await world.put_inline("user", one.target.name, "new", document_with(1_000))
-        await one.restore()
-        state = await one.state()
-        assert state.inline == one.before.inline | {"new": document_with(1_000)}
-
-
-@asynchronous
-async def test_what_finds_no_room_any_more_is_an_error_and_comes_back_later(
-    open_world: OpenWorld,
-) -> None:
-    async with open_world() as world:
-        one = await case(world, "user", "detach")
-        await one.suspend()
-        await world.put_inline("user", one.target.name, "new", document_with(1_900))
-        with pytest.raises(EnforcementError, match=r"inline policy .* cannot be put back"):
-            await one.restore()
-        assert (await one.state()).attached == one.before.attached
-        await world.put_inline("user", one.target.name, "new", document_with(200))
-        await one.restore()
-        state = await one.state()
-        assert state == one.before._replace(inline=one.before.inline | {"new": document_with(200)})
 
 
 # --- What is not there (any more) ----------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,9 +22,8 @@ ATTACHED_MAX: Final = 10
 AWS_MANAGED: Final = "arn:aws:iam::aws:policy/"
 
 Found = TypeVar("Found")
-Moment = Literal["before", "after"]
-Hook = Callable[[Moment, int, str], None]
-"""Called before and after each call with its number, from 1 on, and its name; may raise."""
+Hook = Callable[[str, int, str], None]
+"""Called `before` and `after` each call with its number, from 1 on, and its name; may raise."""
 
 
 class MemoryEntity(msgspec.Struct):

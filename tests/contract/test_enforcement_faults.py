@@ -1,0 +1,188 @@
+"""Suspension and restoration in IAM, cut short between any two calls, and out of room."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.calls import asynchronous
+from tests.iam_cases import MODES, OpenWorld, case, filled
+from tests.iam_emulated import in_localstack
+from tests.iam_worlds import HOME, State, World, document_with, in_memory, is_change, unused
+from worker.core.enforcement import Mode
+from worker.core.errors import EnforcementError
+from worker.core.targets import TargetKind
+from worker.ports import Order
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+# --- Crashes -------------------------------------------------------------------------------------
+
+
+async def counted(world: World, act: Callable[[], Awaitable[None]], *, every: bool) -> list[int]:
+    """Return the numbers of the calls after which an act may be cut short."""
+    world.hook = None
+    await act()
+    calls = list(enumerate(world.calls, 1))
+    return [number for number, name in calls if every or is_change(name)]
+
+
+def thinned(open_world: OpenWorld, points: list[Any]) -> list[Any]:
+    """Return all points, but a few where the emulator takes its time; the others try them all."""
+    return points if open_world in {in_memory, in_localstack} else points[::4]
+
+
+async def cut_short(
+    world: World, act: Callable[[], Awaitable[None]], moment: str, number: int
+) -> None:
+    """Do something, and crash before or after its n-th call."""
+
+    def crash(now: str, at: int, _name: str) -> None:
+        if (now, at) == (moment, number):
+            raise CrashError
+
+    world.hook = crash
+    with pytest.raises(CrashError):
+        await act()
+    world.hook = None
+
+
+async def crash_everywhere(open_world: OpenWorld, kind: TargetKind, mode: Mode) -> None:
+    """Crash at each point of a suspension, then at each of a restoration; do it again, compare."""
+    everywhere = open_world is in_memory
+    moments = ["before", "after"] if everywhere else ["after"]
+    async with open_world() as world:
+        probe = await case(world, kind, mode)
+        suspensions = await counted(world, probe.suspend, every=everywhere)
+        restorations = await counted(world, probe.restore, every=everywhere)
+        points = [(at, restorations[0]) for at in suspensions]
+        points += [(suspensions[-1], at) for at in restorations[1:]]
+        for moment in moments:
+            for suspending, restoring in thinned(open_world, points):
+                one = await case(world, kind, mode)
+                await cut_short(world, one.suspend, moment, suspending)
+                await one.suspend()
+                await one.assert_suspended()
+                await cut_short(world, one.restore, moment, restoring)
+                await one.restore()
+                await one.assert_as_before()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@asynchronous
+async def test_a_crash_between_any_two_calls_leaves_nothing_behind(
+    open_world: OpenWorld, mode: Mode
+) -> None:
+    await crash_everywhere(open_world, "user", mode)
+
+
+@asynchronous
+async def test_agentcore_suspension_survives_a_crash_between_any_two_calls(
+    open_world: OpenWorld,
+) -> None:
+    await crash_everywhere(open_world, "role", "detach")
+
+
+@asynchronous
+async def test_a_suspension_that_crashed_is_restored_at_once(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        probe = await case(world, "user", "detach")
+        points = await counted(world, probe.suspend, every=False)
+        for number in thinned(open_world, points):
+            one = await case(world, "user", "detach")
+            await cut_short(world, one.suspend, "after", number)
+            await one.restore()
+            await one.assert_as_before()
+
+
+# --- Quotas --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["user", "role"])
+@asynchronous
+async def test_a_managed_policy_denies_where_the_inline_quota_is_full(
+    open_world: OpenWorld, kind: TargetKind, mode: Mode
+) -> None:
+    async with open_world() as world:
+        one = await case(world, kind, mode)
+        await filled(world, one)
+        await one.suspend()
+        assert await world.enforcement.unsuspended(one.order, one.snapshot) == []
+        [arn] = await world.policies(one.order.suspension_id)
+        name = f"ledgerock-deny-{one.order.suspension_id}-{one.snapshot.unique_id}"
+        assert arn == f"arn:aws:iam::{HOME}:policy/ledgerock/{name}"
+        state = await one.state()
+        kept = one.before if mode == "deny" else State([], {}, {})
+        assert state.attached == sorted([*kept.attached, arn])
+        if mode == "deny":
+            assert state.inline == kept.inline
+            await one.suspend()
+            again = Order(unused("s"), mode, str(one.target))
+            assert arn not in (await world.enforcement.snapshot(one.target)).attached
+            assert await world.enforcement.unsuspended(again, one.snapshot) != []
+        await one.restore()
+        await one.assert_as_before()
+
+
+@asynchronous
+async def test_a_crash_while_a_managed_policy_is_made_leaves_none(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        probe = await case(world, "user", "detach")
+        await filled(world, probe)
+        suspending = await counted(world, probe.suspend, every=False)
+        restoring = await counted(world, probe.restore, every=False)
+        for act, points in (("suspend", suspending), ("restore", restoring)):
+            for number in thinned(open_world, points):
+                one = await case(world, "user", "detach")
+                await filled(world, one)
+                if act == "restore":
+                    await one.suspend()
+                await cut_short(world, getattr(one, act), "after", number)
+                await one.suspend()
+                assert await world.enforcement.unsuspended(one.order, one.snapshot) == []
+                await one.restore()
+                await one.assert_as_before()
+
+
+@asynchronous
+async def test_no_room_at_all_is_an_error_that_says_so(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        for _ in range(8):
+            await world.attach("user", one.target.name, await world.policy())
+        await filled(world, one)
+        with pytest.raises(EnforcementError, match="no room for a deny policy"):
+            await one.suspend()
+        await one.assert_as_before()
+
+
+@asynchronous
+async def test_the_deny_makes_room_for_what_it_took_the_place_of(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        await one.suspend()
+        await world.put_inline("user", one.target.name, "new", document_with(1_000))
+        await one.restore()
+        state = await one.state()
+        assert state.inline == one.before.inline | {"new": document_with(1_000)}
+
+
+@asynchronous
+async def test_what_finds_no_room_any_more_is_an_error_and_comes_back_later(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        await one.suspend()
+        await world.put_inline("user", one.target.name, "new", document_with(1_900))
+        with pytest.raises(EnforcementError, match=r"inline policy .* cannot be put back"):
+            await one.restore()
+        assert (await one.state()).attached == one.before.attached
+        await world.put_inline("user", one.target.name, "new", document_with(200))
+        await one.restore()
+        state = await one.state()
+        assert state == one.before._replace(inline=one.before.inline | {"new": document_with(200)})
