@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -46,17 +48,21 @@ class WebhookChannel:
         url: Where to; one of `SLACK_HOSTS` gets Slack's form.
         secret: Signs what is posted; empty for no signature.
         clock: Says when it was signed.
+        slack_hosts: Hosts that are given Slack's form.
 
     Raises:
         ConfigurationError: It is no address of a webhook.
     """
 
-    def __init__(self, url: str, secret: str, clock: Clock) -> None:
+    def __init__(
+        self, url: str, secret: str, clock: Clock, *, slack_hosts: Sequence[str] = SLACK_HOSTS
+    ) -> None:
         """Connect to nothing yet."""
         self._url = url
         self._host = _host(url)
         self._secret = secret.encode()
         self._clock = clock
+        self._slack_hosts = tuple(slack_hosts)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -67,7 +73,7 @@ class WebhookChannel:
     @property
     def is_slack(self) -> bool:
         """Whether it is an incoming webhook of Slack's."""
-        return self._host in SLACK_HOSTS
+        return self._host in self._slack_hosts
 
     async def tell(self, message: Message) -> None:
         """Post a message; see the port. Redirects are not followed."""
@@ -77,7 +83,7 @@ class WebhookChannel:
             headers[SIGNATURE] = signature(self._secret, body, self._clock.now_ms() // 1000)
         try:
             async with self._opened().post(
-                self._url, data=body, headers=headers, allow_redirects=False
+                self._url, data=io.BytesIO(body), headers=headers, allow_redirects=False
             ) as answer:
                 self._judge(answer, await answer.content.read(ANSWER_BYTES_MAX))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
