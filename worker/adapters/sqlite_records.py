@@ -109,4 +109,6 @@ class _NotNextError(Exception):
 
 def _record(row: tuple[Any, ...]) -> Record:
     partition, name, body, version, queue, due_at_ms = row
-    return Record(partition, name, bytes(body), version, queue, due_at_ms)
+    if not isinstance(body, bytes):  # Somebody changed it by hand: that is for readers to judge.
+        body = str(body).encode("utf-8", "replace")
+    return Record(partition, name, body, version, queue, due_at_ms)

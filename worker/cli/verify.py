@@ -1,8 +1,8 @@
-"""`ledgerock verify`: balances against entries."""
+"""`ledgerock verify`: balances against entries; the audit log against itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,21 +20,59 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: ledgerock verify && echo sound")(verify)
 
 
-def verify(ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
+AuditOption = Annotated[
+    bool,
+    typer.Option("--audit", help="Check the audit log instead: that nothing in it was changed."),
+]
+NotedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--noted",
+        metavar="NUMBER:HASH",
+        help="With --audit: where an earlier check said that the log ended. Proves that nothing "
+        "up to there was written anew. Example: --noted 120:5f0c9a53e1b7d204",
+    ),
+]
+
+
+def verify(
+    ledger: LedgerOption = None,
+    audit: AuditOption = False,
+    noted: NotedOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Prove that every balance is the sum of its entries' postings.
 
-    Exits with 1 and lists the differences where they differ.
+    With --audit, prove that the audit log is whole: no entry missing, changed or out of order.
+    Exits with 1 and lists what is wrong.
     """
     from worker.cli.output import print_json
     from worker.cli.running import run
 
     settings = read_settings(ledger=ledger)
+    if audit or noted is not None:
+        _verify_audit(settings, noted, as_json=as_json)
+        return
     result = run(_verify(settings))
     if as_json:
         print_json(_document(settings, result))
     else:
         _print(settings, result)
     if result.differences:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _verify_audit(settings: Settings, noted: str | None, *, as_json: bool) -> None:
+    from worker.cli.output import print_json
+    from worker.cli.running import run
+    from worker.cli.verify_audit import audit_document, check_audit, parse_noted, print_audit
+
+    found = run(check_audit(settings, None if noted is None else parse_noted(noted)))
+    if as_json:
+        print_json(audit_document(settings, found))
+    else:
+        print_audit(settings, found)
+    if found.problems:
         raise typer.Exit(EXIT_WRONG)
 
 

@@ -218,14 +218,18 @@ def check_chain(entries: Iterable[AuditEntry], head: AuditHead | None) -> list[A
 class ChainCheck:
     """Checks a log entry by entry, in any number of them.
 
+    Args:
+        noted: Where an earlier check found that it ended; the hash may be its beginning.
+
     Attributes:
         end: The head that fits the entries so far.
         entries: How many there were.
         replaced: How many of them have details that were replaced as a later one says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noted: AuditHead | None = None) -> None:
         """Begin before the first entry."""
+        self._noted = noted
         self.end = AuditHead()
         self.entries = 0
         self.replaced = 0
@@ -240,6 +244,9 @@ class ChainCheck:
         """Check the next entry."""
         self.entries += 1
         self._note_details(entry)
+        noted = self._noted
+        if noted and entry.number == noted.number and not entry.hash.startswith(noted.hash):
+            self._say(entry.number, f"is another one than was noted: {entry.hash[:16]} is its hash")
         if hash_of(entry) != entry.hash:
             self._say(entry.number, "was changed: its hash is not that of what it says")
         if entry.number <= self.end.number:
@@ -284,6 +291,8 @@ class ChainCheck:
         for number in sorted(self._other.keys() | self._ordered.keys()):
             if not any(number in gap for gap in self._gaps):
                 self._judge_details(number)
+        if self._noted and self._noted.number > self.end.number:
+            self._say(self._noted.number, f"was noted, but the log ends with {self.end.number}")
         head = AuditHead() if head is None else head
         if head.number > self.end.number:
             self._missing(self.end.number + 1, head.number)
@@ -308,4 +317,4 @@ class ChainCheck:
             )
             self._say(number, problem)
         else:
-            self._say(number, "its details were changed: they are not what it committed to")
+            self._say(number, "has details that were changed: they are not what it committed to")

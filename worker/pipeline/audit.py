@@ -197,9 +197,13 @@ class AuditLog:
                 return
             after = page[-1].name
 
-    async def check(self) -> AuditCheck:
-        """Check the whole log; entries may be appended meanwhile."""
-        check = ChainCheck()
+    async def check(self, noted: AuditHead | None = None) -> AuditCheck:
+        """Check the whole log; entries may be appended meanwhile.
+
+        Args:
+            noted: Where an earlier check found that it ended; the hash may be its beginning.
+        """
+        check = ChainCheck(noted)
         after = ""
         while True:
             before = check.entries

@@ -14,7 +14,7 @@ from worker.core.enforcement_names import AUDIT, AUDIT_HEAD, audit_name
 from worker.core.errors import LedgerCorruptError, TransientError
 from worker.pipeline import audit
 from worker.pipeline.audit import AuditLog
-from worker.ports import Record
+from worker.ports import Record, Records
 
 NOW = 1_790_856_000_000
 ALICE = "user/111122223333/alice"
@@ -83,7 +83,7 @@ async def no_pause(_seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-def log_in(records: MemoryRecords | FaultyRecords) -> AuditLog:
+def log_in(records: Records) -> AuditLog:
     return AuditLog(records, Clock(), pause=no_pause)
 
 
@@ -234,8 +234,16 @@ async def _edit(records: MemoryRecords, name: str, change: Callable[[bytes], byt
         (AUDIT_HEAD, lambda _: b'{"number":5}', "0: the log's head names entry 5"),
         (AUDIT_HEAD, lambda _: b"[]", "0: the log's head cannot be read"),
         (audit_name(2), lambda _: b"{}", "2: '000000000002' holds no entry"),
-        (audit_name(2), lambda body: body.replace(b"reason 2", b"reason 7"), "2: its details"),
-        (audit_name(2), lambda body: body.replace(b"alice", b"alicf"), "2: its details"),
+        (
+            audit_name(2),
+            lambda body: body.replace(b"reason 2", b"reason 7"),
+            "2: has details that were changed",
+        ),
+        (
+            audit_name(2),
+            lambda body: body.replace(b"alice", b"alicf"),
+            "2: has details that were changed",
+        ),
         (audit_name(2), lambda body: body.replace(b"Susp", b"Rest"), "2: was changed"),
     ],
 )
