@@ -65,8 +65,23 @@ class Ended:
     error: str = ""
 
 
-def run(definition: Json, event: Json, task: Task, *, execution: str = "execution-1") -> Ended:
-    """Run an execution to its end."""
+def run(
+    definition: Json,
+    event: Json,
+    task: Task,
+    *,
+    execution: str = "execution-1",
+    wait: Callable[[str], object] = lambda _timestamp: None,
+) -> Ended:
+    """Run an execution to its end.
+
+    Args:
+        definition: Of the state machine.
+        event: The input.
+        task: Does tasks.
+        execution: Its id.
+        wait: Called for each wait, with the instant that is waited for.
+    """
     ended = Ended()
     data: Any = event
     context = {"Execution": {"Id": execution}}
@@ -82,6 +97,7 @@ def run(definition: Json, event: Json, task: Task, *, execution: str = "executio
                 name = _chosen(state, data, context)
             case "Wait":
                 ended.waited.append(read(state["TimestampPath"], data, context))
+                wait(ended.waited[-1])
                 name = state["Next"]
             case "Task":
                 data, name = _task(state, data, context, task, ended)

@@ -31,6 +31,8 @@ SLOW: Final = TaskError("TransientError", "AWS is throttling")
 KILLED: Final = TaskError("Lambda.Unknown", "out of memory")
 MISSING: Final = TaskError("MissingPrincipalError", "there is no user alice")
 UNABLE: Final = TaskError("NeedsPersonError", "IAM cannot change an Identity Center role")
+UNVERIFIED: Final = TaskError("UnverifiedError", "not complete yet: the deny policy")
+CHANGED: Final = TaskError("ChangedError", "the opposite is wanted by now")
 BROKEN: Final = TaskError("FailedError", "KeyError at steps.py:7")
 DONE: Final = ["Apply", "Verify", "Is It Verified", "Record", "Announce"]
 CHECK: Final = ["Check Again", "Decide"]
@@ -149,14 +151,16 @@ SAME_IN_BOTH: Final = [
     *_both(
         "Overtaken",
         [*CHECK, "Apply", *FAILURE, *STANDING_DOWN],
-        answers={"apply": [MISSING], "fail": ["stand_down"]},
+        answers={"apply": [CHANGED], "fail": ["stand_down"]},
         failures=1,
     ),
     *_both("AnnouncedLater", [*CHECK, *DONE, "END"], answers={"announce": [BROKEN]}, failures=1),
     *_failing("CheckFails", ["Check Again", *FAILURE, "Failed"], 1, check=[BROKEN]),
     *_failing("ApplyFails", [*CHECK, "Apply", *FAILURE, "Failed"], 1, apply=[MISSING]),
     *_failing("ApplyStaysSlow", [*CHECK, "Apply", *FAILURE, "Failed"], 3, apply=[SLOW]),
-    *_failing("VerifyFails", [*CHECK, "Apply", "Verify", *FAILURE, "Failed"], 3, verify=[SLOW]),
+    *_failing(
+        "VerifyFails", [*CHECK, "Apply", "Verify", *FAILURE, "Failed"], 1, verify=[UNVERIFIED]
+    ),
     *_failing(
         "NotVerified",
         [*CHECK, "Apply", "Verify", "Is It Verified", *FAILURE, "Failed"],
