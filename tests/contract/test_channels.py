@@ -46,8 +46,10 @@ async def _webhook() -> AsyncIterator[tuple[Channel, Read]]:
         async def read(_number: int) -> list[str]:
             return [str(json.loads(one.body)["text"]) for one in receiver.posts]
 
-        yield channel, read
-        await channel.close()
+        try:
+            yield channel, read
+        finally:
+            await channel.close()
 
 
 @asynccontextmanager
@@ -58,8 +60,10 @@ async def _slack() -> AsyncIterator[tuple[Channel, Read]]:
         async def read(_number: int) -> list[str]:
             return [slack_text(receiver, number) for number in range(len(receiver.posts))]
 
-        yield channel, read
-        await channel.close()
+        try:
+            yield channel, read
+        finally:
+            await channel.close()
 
 
 def slack_text(receiver: Receiver, number: int) -> str:
@@ -106,8 +110,10 @@ async def _sns_at(endpoint: str) -> AsyncIterator[tuple[Channel, Read]]:
             return found
 
         channel = SnsChannel(topic, client=AwsClient("sns", client=sns))
-        yield channel, read
-        await channel.close()
+        try:
+            yield channel, read
+        finally:
+            await channel.close()
 
 
 @asynccontextmanager

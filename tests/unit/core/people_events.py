@@ -100,7 +100,7 @@ EVENTS: Final = [
 EVIL: Final = (
     "x\r\nBcc: everybody@example.com\n<!channel> <@U123> *bold* `code` & \u2028\x00\U0001f4a3 "
 )
-LONG: Final = EVIL + "A" * 10_000 + "<&>" * 10_000
+LONG: Final = EVIL + "A" * 10_000 + "<&>" * 2_000
 
 
 def _spoilt(event: Event, name: str) -> Event:
