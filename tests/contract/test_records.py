@@ -323,3 +323,25 @@ async def test_records_outlive_the_process(open_kept_state: OpenState) -> None:
         assert await state.records.get("p", "a") == kept
         assert await due(state.records, "enforce") == [kept]
         assert not await state.records.write([kept])
+
+
+@asynchronous
+async def test_two_processes_race_for_the_same_records(open_kept_state: OpenState) -> None:
+    async with open_kept_state() as one, open_kept_state() as other:
+        for version in range(1, 5):
+            won = await asyncio.gather(
+                *(
+                    state.records.write(
+                        [record(name, version, body=name.encode()), record("head", version)]
+                    )
+                    for state, name in ((one, "a"), (other, "b"))
+                )
+            )
+            assert won.count(True) == 1
+            behind = other if won[0] else one
+            name = "b" if won[0] else "a"
+            assert not await behind.records.write([record(name, version), record("head", version)])
+            # The loser's own record stays behind its version otherwise.
+            assert await behind.records.write([record(name, version)])
+        assert await one.records.partition("p") == await other.records.partition("p")
+        assert [one.version for one in await one.records.partition("p")] == [4, 4, 4]
