@@ -28,7 +28,9 @@ from worker.core.events import (
     SUSPENSION_REQUIRED,
 )
 from worker.core.suspension import CLAIM_MS, DAILY_MS, RECHECK_MS
+from worker.enforcer import Snapshots
 from worker.enforcer import enforcer as module
+from worker.ports import Order
 
 MODES = pytest.mark.parametrize("mode", ["deny", "detach"])
 WHOLE = [PRINCIPAL_RESTORED, RESTORATION_REQUIRED, PRINCIPAL_SUSPENDED, SUSPENSION_REQUIRED]
@@ -424,29 +426,89 @@ async def test_a_lost_answer_of_any_call_or_write_changes_nothing_in_the_end(mod
         assert [one for one in await world.told() if one != SUSPENSION_FAILED] == sorted(WHOLE)
 
 
+async def _stuck(world: World, number: int) -> tuple[asyncio.Event, asyncio.Task[Any]]:
+    """Let a worker begin, and stop at a moment from now on; its claim runs out."""
+    gate = world.faults.stop(world.faults.moments + number)
+    slow = asyncio.create_task(world.enforcer().act_now(ALICE))
+    for _ in range(300):
+        await asyncio.sleep(0)
+    world.faults.at.clear()
+    world.now += CLAIM_MS
+    return gate, slow
+
+
+async def _free(gate: asyncio.Event, slow: asyncio.Task[Any]) -> None:
+    gate.set()
+    await slow
+
+
 @MODES
+@pytest.mark.parametrize("again", [False, True])
 @asynchronous
-async def test_a_worker_that_lost_its_claim_and_goes_on_leaves_nothing_behind(mode: Mode) -> None:
-    for number in range(1, await _moments(mode) + 1):
+async def test_a_slow_worker_that_suspends_after_all_was_restored_leaves_nothing(
+    mode: Mode, again: bool
+) -> None:
+    for number in range(1, await _moments(mode)):
         world = World(mode=mode)
-        gate = world.faults.stop(number)
-        slow = asyncio.create_task(_whole(world))
-        for _ in range(2_000):
-            await asyncio.sleep(0)
-        world.now += CLAIM_MS
-        world.faults.at.clear()
         await world.hold()
+        gate, slow = await _stuck(world, number)
+        was_done = slow.done()
         await world.run()
-        assert world.is_denied() or slow.done() or not (await world.get()).holds, number
         await world.lift()
         await world.run()
-        gate.set()
-        await slow
-        world.now += RECHECK_MS
-        await world.lift()
+        assert world.policies() == world.start, number
+        if again:
+            await world.hold(budget="daily")
+            await world.run()
+        await _free(gate, slow)
         await world.settle()
+        if again:
+            assert (await world.get()).phase == "suspended", number
+            assert world.is_denied(), number
+            await world.lift(budget="daily")
+            await world.settle()
         assert (await world.get()).phase == "clear", number
         assert world.policies() == world.start, number
+        if was_done:
+            return
+    pytest.fail("the worker was never done")
+
+
+@MODES
+@pytest.mark.parametrize("recheck", [False, True])
+@asynchronous
+async def test_a_slow_worker_that_restores_after_all_was_suspended_again_frees_nobody(
+    mode: Mode, recheck: bool
+) -> None:
+    for number in range(1, await _moments(mode)):
+        world = World(mode=mode)
+        await world.hold()
+        await world.run()
+        await world.lift()
+        gate, slow = await _stuck(world, number)
+        was_done = slow.done()
+        await world.run()
+        assert world.policies() == world.start, number
+        if recheck:
+            world.now += RECHECK_MS
+            await world.run()
+        await world.hold(budget="daily")
+        await world.run()
+        await _free(gate, slow)
+        await world.settle()
+        suspension = await world.get()
+        assert suspension.phase == "suspended", number
+        order = Order(suspension.suspension_id, mode, ALICE)
+        [kept] = (await Snapshots(world.records).of(suspension)).values()
+        if not recheck:
+            assert not await world.enforcement.unsuspended(order, kept), number
+        assert world.is_denied(), number
+        await world.lift(budget="daily")
+        await world.settle()
+        assert world.policies() == world.start, number
+        if was_done:
+            return
+    pytest.fail("the worker was never done")
 
 
 @asynchronous
