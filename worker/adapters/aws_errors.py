@@ -201,5 +201,5 @@ def explained(
     if isinstance(error, ValueError) and not isinstance(error, BotoCoreError):
         return ConfigurationError(f"{subject}: {error}; check AWS_ENDPOINT_URL")
     return TransientError(
-        f"{subject}: {action} cannot be reached ({error or type(error).__name__})"
+        f"{subject}: {action} cannot be reached ({str(error) or type(error).__name__})"
     )

@@ -12,8 +12,7 @@ from urllib.parse import unquote
 
 from worker.adapters.aws_client import FAULTS, AwsClient
 from worker.adapters.aws_errors import error_code
-from worker.adapters.iam_clients import Caller, IamClients, refusal
-from worker.adapters.iam_enforcement import IamEnforcement
+from worker.adapters.iam_clients import Caller, refusal
 from worker.adapters.iam_entities import Attached, Entity, EntityKind
 from worker.core.deny_policy import PATH, same_document
 from worker.core.errors import (
@@ -23,9 +22,7 @@ from worker.core.errors import (
     NeedsPersonError,
     TransientError,
 )
-from worker.core.targets import Protection, own_patterns
 from worker.ports import Key
-from worker.settings import EnforcementSettings
 
 MISSING: Final = "NoSuchEntity"
 FULL: Final = "LimitExceeded"
@@ -41,17 +38,6 @@ KEY_SERVICES: Final = frozenset({"bedrock.amazonaws.com", "aws-external-anthropi
 
 DESCRIPTION_LENGTH_MAX: Final = 1_000
 _NAMES: Final = {"user": "UserName", "role": "RoleName"}
-
-
-def enforcement_of(settings: EnforcementSettings) -> IamEnforcement:
-    """Return enforcement in AWS; it connects on first use.
-
-    Raises:
-        ConfigurationError: A role's ARN is none.
-    """
-    protection = Protection(settings.protected, own_patterns(settings.own_roles))
-    clients = IamClients(settings.role, settings.account)
-    return IamEnforcement(IamRequests(clients), protection=protection)
 
 
 class Clients(Protocol):
