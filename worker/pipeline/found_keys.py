@@ -52,7 +52,7 @@ class KeyWatch:
         fault: Why tags could not be mended lately; empty if they could.
     """
 
-    def __init__(  # noqa: PLR0913 - the ports that it needs
+    def __init__(
         self,
         *,
         records: Records,

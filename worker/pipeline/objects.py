@@ -194,7 +194,7 @@ class ObjectBooks:
                 # Only now: booking the chunk before may have taught the poster something.
                 digesting = decoding.start(partial(_digest, chunk.outcomes, poster()))
                 digest = await asyncio.wrap_future(digesting)
-                if digest.batch.profiles:
+                if digest.batch.profiles or digest.lifecycle:
                     digest.outcomes = chunk.outcomes
                 ahead = decoding.start(decoding.chunk)
                 yield digest

@@ -18,6 +18,7 @@ from worker.core.posting import Poster
 from worker.core.results import (
     DeliveryResult,
     Ignored,
+    LifecycleSeen,
     Malformed,
     ObjectReference,
     Outcome,
@@ -26,6 +27,7 @@ from worker.core.results import (
 )
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.digest import Digest, Digester, undecodable
+from worker.pipeline.directory import DirectoryWatch
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.pipeline.usage import UsageWatch
@@ -125,6 +127,7 @@ class Pipeline:
         usage: Notices unpriced, unmetered and quarantined usage; None for none.
         profiles: Learns application inference profiles; None for none.
         objects: Books the objects that notifications name; None leaves them alone.
+        directory: Learns of users, roles, keys and agents; None for none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the one orchestration
@@ -138,6 +141,7 @@ class Pipeline:
         usage: UsageWatch | None = None,
         profiles: ProfileWatch | None = None,
         objects: ObjectBooks | None = None,
+        directory: DirectoryWatch | None = None,
     ) -> None:
         """Put the parts together."""
         self.ledger = ledger
@@ -148,6 +152,7 @@ class Pipeline:
         self.usage = usage
         self.profiles = profiles
         self.objects = objects
+        self.directory = directory
         self._thread_decoder: Decoder | None = None
         self._decoding = asyncio.Lock()
         self._fault = ""
@@ -167,6 +172,12 @@ class Pipeline:
         """
         await self.ledger.progress(PROBE)
         self._fault = ""
+
+    async def keep_up(self) -> None:
+        """Know what others have learned of users, roles and agents; asks every few seconds."""
+        if self.directory is not None:
+            await self.directory.refresh(self.poster)
+            self.poster = self.directory.knowing(self.poster)
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
         """Book some deliveries, and wait for the objects that they name.
@@ -189,6 +200,7 @@ class Pipeline:
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
         the event loop, seconds) is deferred; its objects keep what was booked of them.
         """
+        await self.keep_up()
         naming: list[_Decoded] = []
         group: list[_Decoded] = []
         digester = Digester(self.poster)
@@ -219,7 +231,7 @@ class Pipeline:
         """
         try:
             async with asyncio.timeout_at(deadline):
-                if digest.batch.profiles:
+                if digest.batch.profiles or digest.lifecycle:
                     digest.outcomes = [outcome for one in group for outcome in one.outcomes]
                 digest = await self._knowing(digest)
                 unkept = await self._put_aside(digest)
@@ -330,10 +342,22 @@ class Pipeline:
                 raise
 
     async def _knowing(self, digest: Digest) -> Digest:
-        """Return a digest of the same records that knows the profiles that its calls name.
+        """Return a digest of the same records that knows all that its calls name or follow from.
 
-        What cannot be found out now is booked without a price, and looked at again afterwards.
+        What cannot be found out now is booked without it, and looked at again afterwards.
         """
+        if self.directory is not None and digest.lifecycle:
+            try:
+                await self.directory.learn(digest.lifecycle, self.poster)
+            except TransientError:
+                return digest
+            before, self.poster = self.poster, self.directory.knowing(self.poster)
+            if self.poster is not before and digest.batch.records:
+                digest = _remade(digest, self.poster)
+        return await self._knowing_profiles(digest)
+
+    async def _knowing_profiles(self, digest: Digest) -> Digest:
+        """Return a digest of the same records that knows the profiles that its calls name."""
         arns = digest.batch.profiles
         if self.profiles is None or not arns:
             return digest
@@ -348,9 +372,7 @@ class Pipeline:
             self.poster = poster
         if not any(poster.registry.profile_model(arn) for arn in arns):
             return digest
-        digester = Digester(poster)
-        digester.add(digest.outcomes)
-        remade = digester.digest()
+        remade = _remade(digest, poster)
         # Earlier calls of theirs may wait: they are looked for once everything is booked.
         remade.batch.profiles |= arns
         return remade
@@ -370,7 +392,7 @@ class Pipeline:
         except TransientError as error:
             self._fault = str(error)
             raise
-        if digest.batch.records or digest.malformed or digest.profiles:  # somebody was asked
+        if digest.batch.records or digest.malformed or digest.profiles or digest.lifecycle:
             self._fault = ""
         totals = Amounts()
         for _, amounts in committed.postings:
@@ -407,6 +429,9 @@ class Pipeline:
             learned = await self.profiles.learn(digest.profiles, poster)
             if learned is not poster:
                 self.poster = learned
+        if self.directory is not None and digest.lifecycle:
+            await self.directory.learn(digest.lifecycle, self.poster)
+            self.poster = self.directory.knowing(self.poster)
         touched = (
             self.budgets is not None
             or self.usage is not None
@@ -438,14 +463,29 @@ class Pipeline:
                 self.poster = learned.poster
             leaves |= learned.moved
             postings += learned.postings
+        followed = None
+        if self.directory is not None:
+            followed = await self.directory.follow(digest.lifecycle, leaves, self.poster)
+            leaves |= followed.moved
+            postings += followed.postings
         if self.usage is not None:
             await self.usage.look(postings, digest.malformed)
         if self.budgets is not None:
-            committed.crossings = len(await self.budgets.look(leaves))
-            if learned is not None and learned.is_told:
-                committed.crossings += len(await self.budgets.look_at_all())
+            spending = {leaf for leaf, _ in committed.postings}
+            committed.crossings = len(await self.budgets.look(leaves, spending))
         if self.profiles is not None and learned is not None:
             self.profiles.followed_up(learned)
+        if self.directory is not None and followed is not None:
+            self.directory.followed_up(followed)
+
+
+def _remade(digest: Digest, poster: Poster) -> Digest:
+    """Return a digest of the same records under another poster."""
+    digester = Digester(poster)
+    digester.add(digest.outcomes)
+    remade = digester.digest()
+    remade.outcomes = digest.outcomes
+    return remade
 
 
 def _deferred(receipt: str, outcomes: list[Outcome], error: Exception) -> Processed:
@@ -456,7 +496,8 @@ def _deferred(receipt: str, outcomes: list[Outcome], error: Exception) -> Proces
 def _processed(receipt: str, outcomes: list[Outcome], unpostable: frozenset[str]) -> Processed:
     quarantined = sum(_is_malformed(outcome, unpostable) for outcome in outcomes)
     ignored = sum(
-        isinstance(outcome, Ignored | ObjectReference | ProfileSeen) for outcome in outcomes
+        isinstance(outcome, Ignored | ObjectReference | ProfileSeen | LifecycleSeen)
+        for outcome in outcomes
     )
     nothing_else = quarantined == len(outcomes) > 0
     result = DeliveryResult.QUARANTINED if nothing_else else DeliveryResult.ACKNOWLEDGED

@@ -1,0 +1,481 @@
+"""Learning who is who from lifecycle events, and booking anew what a late mapping moves.
+
+Facts are kept as records, one for each subject, merged on condition of their version. Every
+process knows what they say of agents and principals, and asks every few seconds what changed.
+
+**Late.** A role's calls may be booked before it is known whose role it is: by this process, or by
+another one that has not heard of it yet. So calls since the mapping took effect are looked for,
+through the journal and never by going through the ledger, three times: by whoever is told, by
+every process once it learns of the change, and by all of them once more some seconds later, when
+nobody can still be booking under what was known before. Rebooking what is right already changes
+nothing.
+
+**Killed anywhere.** Facts are kept first. An event that comes again changes no fact, and yet
+everything that follows from it is done again, in the same order: rebook, judge keys, give budgets,
+announce. Each of these is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from worker.core.attribution import key_of
+from worker.core.directory import (
+    LifecycleFact,
+    Subject,
+    decode_subject,
+    encode_subject,
+    merged,
+)
+from worker.core.directory_events import agent_registered, agent_removed
+from worker.core.directory_views import AGENT, TEAM_TAG, View, learned_of, together, view_of
+from worker.core.enforcement_names import DIRECTORY, QUEUE_DIRECTORY
+from worker.core.errors import TransientError
+from worker.core.ledger import Amounts, Leaf
+from worker.core.posting import Poster
+from worker.core.registry import (
+    NOTHING_LEARNED,
+    AmbiguousAgents,
+    LearnedFacts,
+    Registry,
+    parse_role_arn,
+)
+from worker.core.results import LifecycleSeen
+from worker.pipeline.changes import Change, Changes, change_of
+from worker.pipeline.found_keys import KeyWatch
+from worker.pipeline.giving import TierGiver
+from worker.pipeline.notices import notice_of
+from worker.ports import Clock, Ledger, Outbox, Rebooking, Record, Records
+
+REFRESH_SECONDS: Final = 5.0
+"""How often it is asked what changed."""
+STALE_SECONDS: Final = 20.0
+"""After so long nobody books under what was known before: they ask every few seconds, and a
+commit takes less than the rest."""
+BEHIND_MS: Final = 120_000
+"""How far an index may be behind, and writers' clocks apart."""
+RECENT_MS: Final = 900_000
+"""What changed so shortly before a process started is looked at once more: another may have died
+with calls booked under what was known before."""
+LOOK_BACK_MS: Final = 86_400_000
+"""How far before such a change calls are looked for."""
+PAGE: Final = 200
+WRITTEN_TOGETHER: Final = 20
+RECHECKS_MAX: Final = 4
+"""Times at which calls of one subject are looked for again; the last ones count."""
+ATTEMPTS: Final = 20
+ROLE_KINDS: Final = frozenset({"created", "updated", "deleted"})
+
+
+class LookLater(Protocol):
+    """Has budgets looked at in a while, whatever becomes of this process: `BudgetWatch`."""
+
+    async def look_later(self, leaves: Iterable[Leaf]) -> None:
+        """Write down that the budgets of some leaves must be looked at."""
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """What came of following lifecycle events up.
+
+    Attributes:
+        changes: What rebooking changed and nobody has followed up yet, by leaf.
+    """
+
+    changes: dict[Leaf, Change] = {}
+
+    @property
+    def postings(self) -> tuple[tuple[Leaf, Amounts], ...]:
+        """What rebooking added to each leaf; also what it took away."""
+        return tuple((leaf, change.amounts) for leaf, change in self.changes.items())
+
+    @property
+    def moved(self) -> set[Leaf]:
+        """Leaves that calls were rebooked from and to; their budgets are due for a look."""
+        return set(self.changes)
+
+
+class _Recheck(msgspec.Struct):
+    """Calls of a subject's identities are to be looked for: since when, and at which times."""
+
+    from_ms: int
+    times: list[float]
+
+
+class DirectoryWatch:
+    """Keeps the poster's registry up to date with what lifecycle events say.
+
+    Args:
+        ledger: Its calls are rebooked where a mapping became known late.
+        records: Keep the facts.
+        clock: Ledger time.
+        agents: Learn of agents.
+        keys: Learn of users, roles and their keys.
+        team_tag: The tag that names a principal's team.
+        looks: Has the budgets of rebooked calls looked at, should this process die over it.
+        outbox: Keeps what is announced of agents; None announces nothing.
+        giver: Gives budgets by tier; None gives none.
+        found_keys: Tells which keys were not provisioned; None for nobody.
+        monotonic: Seconds, for asking again.
+        at_end: Rebook nothing before `finish`, give nothing and announce nothing: a replay.
+    """
+
+    def __init__(  # noqa: PLR0913 - the ports that it needs
+        self,
+        *,
+        ledger: Ledger,
+        records: Records,
+        clock: Clock,
+        agents: bool = True,
+        keys: bool = True,
+        team_tag: str = TEAM_TAG,
+        looks: LookLater | None = None,
+        outbox: Outbox | None = None,
+        giver: TierGiver | None = None,
+        found_keys: KeyWatch | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        at_end: bool = False,
+    ) -> None:
+        """Know of nobody yet."""
+        self._ledger = ledger
+        self._records = records
+        self._clock = clock
+        self._agents = agents
+        self._keys = keys
+        self._team_tag = team_tag
+        self._looks = looks
+        self._outbox = outbox
+        self._giver = giver
+        self._found_keys = found_keys
+        self._monotonic = monotonic
+        self.at_end = at_end
+        self._changes = Changes(ledger)
+        self._versions: dict[str, int] = {}
+        self._learned: dict[str, LearnedFacts] = {}
+        self._together = NOTHING_LEARNED
+        self._is_together = True
+        self._tag_keys: frozenset[str] = frozenset()
+        self._asked_at: float | None = None
+        self._asked_at_ms = 0
+        self._asking = asyncio.Lock()
+        self._rechecks: dict[str, _Recheck] = {}
+
+    # --- Knowing ------------------------------------------------------------------------------
+
+    async def load(self, poster: Poster) -> Poster:
+        """Read all that is known; return a poster that knows it. At the start.
+
+        Raises:
+            TransientError: The records cannot be read.
+        """
+        now, now_ms = self._monotonic(), self._clock.now_ms()
+        self._tag_keys = tag_keys_of(poster.registry)
+        after = ""
+        while page := await self._records.partition(DIRECTORY, after=after, limit=PAGE):
+            for record in page:
+                self._take(record)
+                if record.name in self._learned and record.due_at_ms >= now_ms - RECENT_MS:
+                    self._recheck(record.name, record.due_at_ms - LOOK_BACK_MS, now + STALE_SECONDS)
+            after = page[-1].name
+        self._asked_at, self._asked_at_ms = now, now_ms
+        return self.knowing(poster)
+
+    async def learn(self, seen: Sequence[LifecycleSeen], poster: Poster) -> Poster:
+        """Keep what events told of; return a poster that knows it.
+
+        Raises:
+            TransientError: It could not be kept; the delivery must come again.
+        """
+        by_subject: dict[str, list[LifecycleFact]] = {}
+        for fact in self._wanted(seen):
+            by_subject.setdefault(fact.subject, []).append(fact)
+        self._tag_keys = tag_keys_of(poster.registry)
+        subjects = sorted(by_subject)
+        for first in range(0, len(subjects), WRITTEN_TOGETHER):
+            some = subjects[first : first + WRITTEN_TOGETHER]
+            await self._keep({name: by_subject[name] for name in some})
+        return self.knowing(poster)
+
+    async def refresh(self, poster: Poster) -> Poster:
+        """Find out what others learned, every few seconds; rebook what that moves.
+
+        What cannot be found out or rebooked now is tried again with the next call: nothing waits
+        for it.
+        """
+        now = self._monotonic()
+        if self.at_end or self._is_fresh(now):
+            return self.knowing(poster)
+        async with self._asking:
+            if self._is_fresh(now):
+                return self.knowing(poster)
+            try:
+                if self._asked_at is None:
+                    return await self.load(poster)
+                self._tag_keys = tag_keys_of(poster.registry)
+                asked_ms = self._clock.now_ms()
+                from_ms = self._asked_at_ms - BEHIND_MS
+                async for records in self._records.due(
+                    QUEUE_DIRECTORY, asked_ms + BEHIND_MS, from_ms=from_ms
+                ):
+                    for record in records:
+                        self._hear(record)
+                self._asked_at, self._asked_at_ms = now, asked_ms
+                poster = self.knowing(poster)
+                await self._due_rechecks(poster)
+            except TransientError:
+                pass
+            return self.knowing(poster)
+
+    def _is_fresh(self, now: float) -> bool:
+        return self._asked_at is not None and now - self._asked_at < REFRESH_SECONDS
+
+    def _wanted(self, seen: Iterable[LifecycleSeen]) -> list[LifecycleFact]:
+        return [
+            one.fact
+            for one in seen
+            if (self._agents if one.fact.subject.startswith(AGENT) else self._keys)
+        ]
+
+    async def _keep(self, told: dict[str, list[LifecycleFact]]) -> None:
+        """Merge facts into the records of some subjects."""
+        left = dict(told)
+        for _ in range(ATTEMPTS):
+            found = await self._records.get_many([(DIRECTORY, name) for name in left])
+            written: list[Record] = []
+            for name, facts in left.items():
+                record = found.get((DIRECTORY, name))
+                before = Subject(name) if record is None else decode_subject(name, record.body)
+                after = merged(before, facts)
+                if record is not None and after == before:
+                    self._hear(record)
+                    continue
+                version = 1 if record is None else record.version + 1
+                written.append(
+                    Record(
+                        partition=DIRECTORY,
+                        name=name,
+                        body=encode_subject(after),
+                        version=version,
+                        queue=QUEUE_DIRECTORY,
+                        due_at_ms=self._clock.now_ms(),
+                    )
+                )
+            if not written or await self._records.write(written):
+                for record in written:
+                    self._hear(record)
+                return
+            left = {record.name: told[record.name] for record in written}
+        names = ", ".join(sorted(left)[:3])
+        raise TransientError(f"{names}: others are noting facts at the same time; try again")
+
+    def _take(self, record: Record) -> None:
+        """Know what a record says."""
+        if record.version < self._versions.get(record.name, 0):
+            return
+        self._versions[record.name] = record.version
+        subject = decode_subject(record.name, record.body)
+        learned = learned_of(subject, self._team_tag, self._tag_keys)
+        if learned == self._learned.get(record.name, NOTHING_LEARNED):
+            return
+        if learned == NOTHING_LEARNED:
+            self._learned.pop(record.name, None)
+        else:
+            self._learned[record.name] = learned
+        self._is_together = False
+
+    def _hear(self, record: Record) -> None:
+        """Know what was learned, here or elsewhere; calls that it moves are looked for."""
+        if record.version <= self._versions.get(record.name, 0):
+            return
+        before = self._learned.get(record.name, NOTHING_LEARNED)
+        self._take(record)
+        after = self._learned.get(record.name, NOTHING_LEARNED)
+        from_ms = changed_since(before, after)
+        if from_ms is not None:
+            now = self._monotonic()
+            self._recheck(record.name, from_ms, now, now + STALE_SECONDS)
+
+    def knowing(self, poster: Poster) -> Poster:
+        """Return a poster that knows all that is known here; the same one if it does."""
+        if not self._is_together:
+            known = together(self._learned[name] for name in sorted(self._learned))
+            self._together, self._is_together = known, True
+        if poster.registry.learned is self._together or poster.registry.learned == self._together:
+            return poster
+        return Poster(poster.catalogue, poster.registry.with_directory(self._together))
+
+    # --- Following up -------------------------------------------------------------------------
+
+    async def follow(
+        self, seen: Sequence[LifecycleSeen], leaves: Collection[Leaf], poster: Poster
+    ) -> Followed:
+        """Do all that follows from events, once the calls beside them are booked.
+
+        Args:
+            seen: What events told; it was learned.
+            leaves: Leaves that the commit touched: whoever spends for the first time may be
+                given a budget.
+            poster: The one in force; it knows what was told.
+
+        Raises:
+            TransientError: Following again is safe.
+        """
+        if self.at_end:
+            return Followed()
+        by_subject: dict[str, list[LifecycleFact]] = {}
+        for fact in self._wanted(seen):
+            by_subject.setdefault(fact.subject, []).append(fact)
+        for name, told in sorted(by_subject.items()):
+            view = await self._view(name)
+            moving = [fact.at_ms for fact in told if self._moves(fact)]
+            if moving:
+                await self._rebook(self._identities(view), min(moving), poster)
+                self._recheck(name, min(moving), self._monotonic() + STALE_SECONDS)
+            await self._settle(view, told, poster)
+        if self._giver is not None:
+            await self._giver.first_use(leaves)
+        return Followed(self._changes.now())
+
+    def followed_up(self, followed: Followed) -> None:
+        """Take note that all that follows from rebookings was looked at and written down."""
+        self._changes.followed_up(followed.changes)
+
+    async def finish(self, poster: Poster) -> Followed:
+        """Rebook whatever is booked otherwise than what is known now says, in one pass.
+
+        For a replay, whose decoders know nothing of what was learned.
+
+        Raises:
+            TransientError: Finishing again is safe.
+        """
+        identities: set[str] = set()
+        times: list[int] = []
+        for name, learned in self._learned.items():
+            identities |= self._identities(await self._view(name))
+            since = changed_since(NOTHING_LEARNED, learned)
+            times += [] if since is None else [since]
+        await self._rebook(identities, min(times, default=0), poster)
+        return Followed(self._changes.now())
+
+    async def _settle(self, view: View, told: Sequence[LifecycleFact], poster: Poster) -> None:
+        """Judge keys, give budgets, announce: in this order, so that a crash heals."""
+        is_agent = view.id.startswith(AGENT)
+        if self._found_keys is not None and not is_agent:
+            await self._found_keys.judge(told)
+        tier = "" if self._giver is None else await self._giver.settle(view.id)
+        if is_agent:
+            await self._announce(view, tier, poster)
+        elif self._found_keys is not None:
+            await self._found_keys.tell(view, told, tier)
+
+    async def _announce(self, view: View, tier: str, poster: Poster) -> None:
+        """Say that an agent was made or deleted; each once."""
+        if self._outbox is None:
+            return
+        now_ms = self._clock.now_ms()
+        if not view.last.is_alive:
+            event = agent_removed(view, now_ms)
+        elif view.is_registered:
+            at_ms = view.roles[-1][1].from_ms if view.roles else view.last.from_ms
+            shared = sharing(view, poster.registry)
+            event = agent_registered(view, shared, tier, at_ms or now_ms, now_ms)
+        else:
+            return
+        await self._outbox.put([notice_of(event, now_ms)])
+
+    async def _view(self, name: str) -> View:
+        record = await self._records.get(DIRECTORY, name)
+        return view_of(Subject(name) if record is None else decode_subject(name, record.body))
+
+    # --- Rebooking ----------------------------------------------------------------------------
+
+    def _moves(self, fact: LifecycleFact) -> bool:
+        """Whether a fact may change who pays for calls, or in which team or pool."""
+        keys = {key for key, _ in fact.tags}.union(fact.tag_keys)
+        if keys & {self._team_tag, *self._tag_keys}:
+            return True
+        if fact.subject.startswith(AGENT):
+            return fact.kind in ROLE_KINDS
+        known = self._learned.get(fact.subject, NOTHING_LEARNED)
+        return fact.kind in {"created", "deleted"} and bool(known.incarnations)
+
+    def _recheck(self, name: str, from_ms: int, *times: float) -> None:
+        """Have calls of a subject looked for at some times."""
+        before = self._rechecks.get(name)
+        if before is None:
+            self._rechecks[name] = _Recheck(from_ms, list(times))
+        else:
+            before.from_ms = min(before.from_ms, from_ms)
+            before.times = sorted({*before.times, *times})[-RECHECKS_MAX:]
+
+    async def _due_rechecks(self, poster: Poster) -> None:
+        now = self._monotonic()
+        for name in [name for name, one in self._rechecks.items() if one.times[0] <= now]:
+            one = self._rechecks[name]
+            await self._rebook(self._identities(await self._view(name)), one.from_ms, poster)
+            one.times = [at for at in one.times if at > now]
+            if not one.times:
+                self._rechecks.pop(name, None)
+
+    async def _rebook(self, identities: Collection[str], from_ms: int, poster: Poster) -> None:
+        """Rebook calls of some identities that are booked otherwise than they would be now."""
+        if not identities:
+            return
+        async for entries in self._ledger.booked(identities, max(from_ms, 0)):
+            wanted: list[Rebooking] = []
+            for entry in entries:
+                rated = poster.rate(entry.evidence)
+                if rated.route.leaf_value != entry.posting.leaf:
+                    wanted.append(Rebooking(entry, rated))
+            if not wanted:
+                continue
+            if self._looks is not None:
+                await self._looks.look_later({leaf for one in wanted for leaf, _ in change_of(one)})
+            await self._changes.rebook(wanted)
+
+    def _identities(self, view: View) -> set[str]:
+        """Return the identities whose calls a subject has a say in."""
+        names = {view.id}
+        if view.id.startswith(AGENT):
+            arns = (parse_role_arn(arn) for roles, _ in view.roles for arn in roles)
+            names = {key_of("role", one.account, one.name) for one in arns if one is not None}
+        found = set(names)
+        for one in names:
+            for again in self._learned.get(one, NOTHING_LEARNED).incarnations:
+                found.update(f"{one}/{unique_id}" for _, unique_id in again.made[1:])
+        return found
+
+
+def tag_keys_of(registry: Registry) -> frozenset[str]:
+    """Return the tags that pools ask for."""
+    return frozenset(key for pool in registry.pools for key, _ in pool.tags)
+
+
+def sharing(view: View, registry: Registry) -> list[str]:
+    """Return other agents that have one of an agent's present roles, as the registry sees it."""
+    found: set[str] = set()
+    roles, period = view.roles[-1] if view.roles else ((), None)
+    for arn in roles:
+        role = parse_role_arn(arn)
+        if role is not None and period is not None:
+            at_ms = period.from_ms or 0
+            mapped = registry.agent_for_role(role.account, role.name, arn, at_ms)
+            if isinstance(mapped, AmbiguousAgents):
+                found.update(mapped.agent_ids)
+    return sorted(found - {view.id})
+
+
+def changed_since(before: LearnedFacts, after: LearnedFacts) -> int | None:
+    """Return since when two states of knowledge differ; None if they do not."""
+    if before == after:
+        return None
+    times: list[int] = []
+    for old, new in ((before.agents, after.agents), (before.principals, after.principals)):
+        times += [fact.period.from_ms or 0 for fact in {*old} ^ {*new}]
+    for one in {*before.incarnations} ^ {*after.incarnations}:
+        times += [from_ms for from_ms, _ in one.made[1:]]
+    return min(times, default=0)
