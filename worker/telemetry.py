@@ -57,6 +57,7 @@ MetricName = Literal[
     "restorations",
     "suspensions_failed",
     "crossing_to_denied_seconds",
+    "hold_to_denied_seconds",
     "monitor_lag_seconds",
 ]
 """Every metric there is. Prometheus has them as `ledgerock_NAME`, counters with `_total`."""
@@ -166,11 +167,17 @@ METRICS: Final[Mapping[MetricName, Metric]] = {
     "suspensions": Metric("counter", "Principals suspended, and read back from IAM."),
     "restorations": Metric("counter", "Principals restored, and read back from IAM."),
     "suspensions_failed": Metric(
-        "counter", "Attempts to suspend or to restore that failed, or that need a person."
+        "counter", "Attempts to suspend or to restore that failed, or that a person must complete."
     ),
     "crossing_to_denied_seconds": Metric(
         "histogram",
         "Time from finding a limit reached to the verified deny, the grace period included.",
+        "Seconds",
+        buckets=DENIAL_BUCKETS,
+    ),
+    "hold_to_denied_seconds": Metric(
+        "histogram",
+        "Time from a principal's first hold, the grace period being over, to the verified deny.",
         "Seconds",
         buckets=DENIAL_BUCKETS,
     ),
@@ -283,6 +290,48 @@ def measure_told(meter: Meter, channel: str, figures: AnnouncedFigures, *, is_of
     if is_of_all:
         waited = figures.oldest_wait_ms / 1000
         meter.set("people_oldest_pending_seconds", waited, channel=channel)
+
+
+class EnforcedFigures(Protocol):
+    """What one look at due suspensions did; see `worker.enforcer.Enforced`."""
+
+    suspended: int
+    restored: int
+    failed: int
+    needs_person: int
+    crossing_to_deny_ms: list[int]
+    hold_to_deny_ms: list[int]
+
+
+def measure_enforced(meter: Meter, figures: EnforcedFigures) -> None:
+    """Take what the enforcer did into the metrics."""
+    if figures.suspended:
+        meter.add("suspensions", figures.suspended)
+    if figures.restored:
+        meter.add("restorations", figures.restored)
+    if figures.failed or figures.needs_person:
+        meter.add("suspensions_failed", figures.failed + figures.needs_person)
+    for passed_ms in figures.crossing_to_deny_ms:
+        meter.observe("crossing_to_denied_seconds", passed_ms / 1000)
+    for passed_ms in figures.hold_to_deny_ms:
+        meter.observe("hold_to_denied_seconds", passed_ms / 1000)
+
+
+class MonitoredFigures(Protocol):
+    """What one run of the monitor did; see `worker.monitor.Monitored`."""
+
+    deadlines: int
+    crossings: int
+    lag_ms: int
+
+
+def measure_monitored(meter: Meter, figures: MonitoredFigures) -> None:
+    """Take what the monitor did into the metrics."""
+    if figures.deadlines:
+        meter.add("grace_periods", figures.deadlines)
+    if figures.crossings:
+        meter.add("crossings", figures.crossings)
+    meter.set("monitor_lag_seconds", figures.lag_ms / 1000)
 
 
 # --- Logs ------------------------------------------------------------------------------------

@@ -4,12 +4,25 @@ import logging
 from collections.abc import Iterator
 from typing import Any, get_args
 
+import msgspec
 import pytest
 import structlog
 
+from worker.announcer import Announced
 from worker.core.errors import ConfigurationError, TransientError
+from worker.enforcer import Enforced
 from worker.pipeline import Figures
-from worker.telemetry import METRICS, MetricName, configure_logs, log_level, measure_commit
+from worker.telemetry import (
+    METRICS,
+    MetricName,
+    configure_logs,
+    log_level,
+    measure_announced,
+    measure_commit,
+    measure_enforced,
+    measure_monitored,
+    measure_told,
+)
 
 
 @pytest.fixture
@@ -80,7 +93,7 @@ class Notebook:
         self.taken.append((name, amount, *labels.values()))
 
     def set(self, name: MetricName, value: float, **labels: str) -> None:
-        raise NotImplementedError
+        self.taken.append((name, value, *labels.values()))
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None:
         self.taken.append((name, value, *labels.values()))
@@ -118,3 +131,62 @@ def test_a_commit_is_measured_once_and_nothing_negative_is_added() -> None:
     book.taken.clear()
     measure_commit(book, Figures(), 4_000)
     assert book.taken == []
+
+
+def test_what_the_bus_and_the_channels_took_is_measured() -> None:
+    book = Notebook()
+    done = Announced(announced=3, failed=2, lapsed=1, oldest_wait_ms=4_500)
+    measure_announced(book, done, is_of_all=True)
+    measure_told(book, "sns", done, is_of_all=True)
+    assert book.taken == [
+        ("notices_announced", 3),
+        ("notices_failed", 2),
+        ("notices_oldest_pending_seconds", 4.5),
+        ("people_told", 3, "sns"),
+        ("people_failed", 2, "sns"),
+        ("people_given_up", 1, "sns"),
+        ("people_oldest_pending_seconds", 4.5, "sns"),
+    ]
+    book.taken.clear()
+    measure_announced(book, Announced(), is_of_all=False)
+    measure_told(book, "sns", Announced(), is_of_all=False)
+    assert book.taken == []
+
+
+def test_how_long_enforcement_took_is_measured_for_each_principal() -> None:
+    book = Notebook()
+    done = Enforced(
+        suspended=2,
+        restored=1,
+        failed=1,
+        needs_person=1,
+        crossing_to_deny_ms=[3_605_250, 1_500],
+        hold_to_deny_ms=[5_250],
+    )
+    measure_enforced(book, done)
+    assert book.taken == [
+        ("suspensions", 2),
+        ("restorations", 1),
+        ("suspensions_failed", 2),
+        ("crossing_to_denied_seconds", 3605.25),
+        ("crossing_to_denied_seconds", 1.5),
+        ("hold_to_denied_seconds", 5.25),
+    ]
+    book.taken.clear()
+    measure_enforced(book, Enforced())
+    assert book.taken == []
+
+
+class _Run(msgspec.Struct):
+    deadlines: int = 2
+    crossings: int = 1
+    lag_ms: int = 1_500
+
+
+def test_how_far_the_monitor_is_behind_is_measured() -> None:
+    book = Notebook()
+    measure_monitored(book, _Run())
+    assert book.taken == [("grace_periods", 2), ("crossings", 1), ("monitor_lag_seconds", 1.5)]
+    book.taken.clear()
+    measure_monitored(book, _Run(0, 0, 0))
+    assert book.taken == [("monitor_lag_seconds", 0)]
