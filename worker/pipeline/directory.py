@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -72,13 +72,6 @@ ATTEMPTS: Final = 20
 ROLE_KINDS: Final = frozenset({"created", "updated", "deleted"})
 
 
-class LookLater(Protocol):
-    """Has budgets looked at in a while, whatever becomes of this process: `BudgetWatch`."""
-
-    async def look_later(self, leaves: Iterable[Leaf]) -> None:
-        """Write down that the budgets of some leaves must be looked at."""
-
-
 class Followed(msgspec.Struct, frozen=True):
     """What came of following lifecycle events up.
 
@@ -116,7 +109,8 @@ class DirectoryWatch:
         agents: Learn of agents.
         keys: Learn of users, roles and their keys.
         team_tag: The tag that names a principal's team.
-        looks: Has the budgets of rebooked calls looked at, should this process die over it.
+        look_later: Has the budgets of rebooked calls looked at, should this process die over
+            it (`BudgetWatch.look_later`).
         outbox: Keeps what is announced of agents; None announces nothing.
         giver: Gives budgets by tier; None gives none.
         found_keys: Tells which keys were not provisioned; None for nobody.
@@ -133,7 +127,7 @@ class DirectoryWatch:
         agents: bool = True,
         keys: bool = True,
         team_tag: str = TEAM_TAG,
-        looks: LookLater | None = None,
+        look_later: Callable[[Iterable[Leaf]], Awaitable[None]] | None = None,
         outbox: Outbox | None = None,
         giver: TierGiver | None = None,
         found_keys: KeyWatch | None = None,
@@ -147,7 +141,7 @@ class DirectoryWatch:
         self._agents = agents
         self._keys = keys
         self._team_tag = team_tag
-        self._looks = looks
+        self._look_later = look_later
         self._outbox = outbox
         self._giver = giver
         self._found_keys = found_keys
@@ -433,8 +427,8 @@ class DirectoryWatch:
                     wanted.append(Rebooking(entry, rated))
             if not wanted:
                 continue
-            if self._looks is not None:
-                await self._looks.look_later({leaf for one in wanted for leaf, _ in change_of(one)})
+            if self._look_later is not None:
+                await self._look_later({leaf for one in wanted for leaf, _ in change_of(one)})
             await self._changes.rebook(wanted)
 
     def _identities(self, view: View) -> set[str]:
@@ -448,6 +442,28 @@ class DirectoryWatch:
             for again in self._learned.get(one, NOTHING_LEARNED).incarnations:
                 found.update(f"{one}/{unique_id}" for _, unique_id in again.made[1:])
         return found
+
+
+async def load_learned(records: Records, registry: Registry, team_tag: str) -> LearnedFacts:
+    """Return all that lifecycle events said of agents and principals, for a command.
+
+    Args:
+        records: Keep the facts.
+        registry: Says which tags pools ask for.
+        team_tag: The tag that names a principal's team.
+
+    Raises:
+        TransientError: The records cannot be read.
+    """
+    wanted = tag_keys_of(registry)
+    learned: dict[str, LearnedFacts] = {}
+    after = ""
+    while page := await records.partition(DIRECTORY, after=after, limit=PAGE):
+        for record in page:
+            subject = decode_subject(record.name, record.body)
+            learned[record.name] = learned_of(subject, team_tag, wanted)
+        after = page[-1].name
+    return together(learned[name] for name in sorted(learned))
 
 
 def tag_keys_of(registry: Registry) -> frozenset[str]:

@@ -23,7 +23,7 @@ from worker.core.directory import (
 from worker.core.directory_events import tags_changed, unprovisioned_key
 from worker.core.directory_views import TEAM_TAG, View
 from worker.core.enforcement_names import KEYS, QUEUE_TAGS
-from worker.core.errors import ConfigurationError, TransientError
+from worker.core.errors import EnforcementError, TransientError
 from worker.core.tiers import TIER_TAG
 from worker.pipeline.notices import notice_of
 from worker.ports import Clock, Outbox, Record, Records, Tagging
@@ -177,7 +177,7 @@ class KeyWatch:
         try:
             await self._make(self._tagging, subject, dict(keys.tags))
             self.fault = ""
-        except (TransientError, ConfigurationError) as error:
+        except (TransientError, EnforcementError) as error:
             self.fault = str(error)
             queue, due_at_ms = QUEUE_TAGS, self._clock.now_ms() + TRY_AGAIN_MS
         version = record.version + 1

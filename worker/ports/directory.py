@@ -11,8 +11,8 @@ from worker.core.tiers import Tiers
 class Tagging(Protocol):
     """Reads and changes the tags of users and roles. A subject is `user/A/NAME`, `role/A/NAME`.
 
-    All may raise `TransientError` (try again) and `ConfigurationError` (no permission, or an
-    account that cannot be reached).
+    All may raise `TransientError` (try again) and `EnforcementError` (no permission, or an account
+    that cannot be reached).
     """
 
     async def tags(self, subject: str) -> dict[str, str] | None:
