@@ -9,10 +9,9 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 )
 
 from handlers.events import records_of, wrong_event
-from handlers.runtime import LOGGER, METER, Answer, DeferredError, Event, Invocation, handler_of
+from handlers.runtime import LOGGER, METER, Answer, Event, Invocation, handler_of
 from worker.announcer import Announced, Announcer
-from worker.bootstrap import Booking
-from worker.core.errors import ConfigurationError, TransientError
+from worker.core.errors import ConfigurationError
 
 NAME: Final = "handlers.announcer.handler"
 SCHEDULED: Final = "Scheduled Event"
@@ -22,9 +21,6 @@ INDEX_SECONDS: Final = 0.5
 
 async def _work(event: Event, invocation: Invocation) -> Answer:
     """Announce what is due, until nothing is or time is short.
-
-    The schedule also looks at all budgets: what a commit wrote down nobody misses, but a budget
-    set in mid-period may be over its limit before anybody calls again.
 
     The stream only makes it sooner. No record of it is ever reported as failed: what could not be
     announced stays pending, and the next schedule tries again, whereas a failed record would hold
@@ -46,22 +42,9 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     try:
         async with asyncio.timeout_at(invocation.deadline):
             await _announce(booking.announcer, look_twice=not is_scheduled)
-            if is_scheduled and await _look_at_all(booking):
-                await _announce(booking.announcer, look_twice=True)
     except TimeoutError:
         LOGGER.warning("out of time; what is pending is announced by the next schedule")
     return None if is_scheduled else {"batchItemFailures": []}
-
-
-async def _look_at_all(booking: Booking) -> int:
-    """Look at all budgets; return how many crossings were new."""
-    try:
-        found = await booking.budgets.look_at_all()
-    except TransientError as error:
-        raise DeferredError(f"budgets could not be looked at: {error}") from error
-    if found:
-        METER.add("crossings", len(found))
-    return len(found)
 
 
 async def _announce(announcer: Announcer, *, look_twice: bool) -> None:

@@ -363,7 +363,6 @@ async def running(
             settings=settings.worker,
             clock=now,
             announcer=booking.announcer,
-            look_at_all=booking.budgets.look_at_all,
         )
         booking.outbox.tell = worker.announcing.tell
         task = asyncio.ensure_future(worker.run())

@@ -80,14 +80,26 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         poster = with_profiles(make_poster(settings), await state.profiles.profiles())
         outbox = TellingOutbox(state.outbox)
         usage = UsageWatch(outbox=outbox, clock=clock)
+        budgets = BudgetWatch(
+            ledger=ledger,
+            budgets=state.budgets,
+            outbox=outbox,
+            records=state.records,
+            clock=clock,
+            registry=lambda: pipeline.poster.registry,
+        )
         pipeline = Pipeline(
             ledger=ledger,
+            budgets=budgets,
             quarantine=_closed_by(stack, open_quarantine(settings)),
             decoder=Decoder(),
             poster=poster,
             usage=usage,
             profiles=ProfileWatch(
-                ledger=ledger, store=state.profiles, source=_profile_source(settings, stack)
+                ledger=ledger,
+                store=state.profiles,
+                source=_profile_source(settings, stack),
+                look_later=budgets.look_later,
             ),
             objects=ObjectBooks(
                 reader=_object_reader(stack),
@@ -96,13 +108,6 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
                 quarantine_place=settings.quarantine_place,
             ),
         )
-        pipeline.budgets = BudgetWatch(
-            ledger=ledger,
-            budgets=state.budgets,
-            outbox=outbox,
-            clock=clock,
-            registry=lambda: pipeline.poster.registry,
-        )
         bus = open_bus(settings)
         announcer = None
         if bus is not None:
@@ -110,7 +115,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
             announcer = Announcer(outbox, bus, clock, ledger, usage=usage)
         yield Booking(
             pipeline=pipeline,
-            budgets=pipeline.budgets,
+            budgets=budgets,
             announcer=announcer,
             state=state,
             outbox=outbox,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from worker.core.ledger import Amounts, Leaf, amounts_of
 from worker.ports import Ledger, Rebooking
+
+LookLater = Callable[[Iterable[Leaf]], Awaitable[None]]
+"""See `worker.pipeline.budgets.BudgetWatch.look_later`."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -33,10 +36,13 @@ class Changes:
 
     Args:
         ledger: Where the calls are booked.
+        look_later: Has the budgets of some leaves looked at in a while, whatever becomes of this
+            process; None for no budgets.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, look_later: LookLater | None = None) -> None:
         """Start with nothing changed."""
+        self.look_later = look_later
         self._ledger = ledger
         self._numbers = itertools.count()
         self._changes: dict[Leaf, Change] = {}
@@ -73,6 +79,8 @@ class Changes:
         # before anything had moved. Looking at what did not move does no harm.
         for leaf in sums:
             self._note(leaf, Amounts())
+        if self.look_later is not None:
+            await self.look_later(sums)
         made = False
         try:
             await self._ledger.rebook(wanted)

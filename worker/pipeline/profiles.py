@@ -21,7 +21,7 @@ from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
 from worker.core.registry import ApplicationProfile
 from worker.core.results import ProfileSeen
-from worker.pipeline.changes import Change, Changes
+from worker.pipeline.changes import Change, Changes, LookLater
 from worker.ports import Ledger, ProfileSource, ProfileStore, Rebooking
 
 ASK_AGAIN_SECONDS: Final = 600.0
@@ -49,13 +49,10 @@ class Learned(msgspec.Struct, frozen=True):
     Attributes:
         poster: Knows every profile that is known now.
         changes: What rebooking changed and nobody has followed up yet, by leaf.
-        is_told: Whether calls were looked for because of an event. Whoever got it before may
-            have moved them, and died before looking at any budget.
     """
 
     poster: Poster
     changes: dict[Leaf, Change] = {}
-    is_told: bool = False
 
     @property
     def postings(self) -> tuple[tuple[Leaf, Amounts], ...]:
@@ -85,6 +82,7 @@ class ProfileWatch:
         monotonic: Seconds, for asking again.
         at_end: Rebook nothing before `finish`: a replay meets the calls of one profile in many
             commits, and an embedded ledger has no index of what is pending.
+        look_later: Has the budgets looked at of what is about to be rebooked; None for no budgets.
     """
 
     def __init__(
@@ -95,6 +93,7 @@ class ProfileWatch:
         source: ProfileSource | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         at_end: bool = False,
+        look_later: LookLater | None = None,
     ) -> None:
         """Know no profiles yet."""
         self._ledger = ledger
@@ -106,7 +105,7 @@ class ProfileWatch:
         self._put_off: set[str] = set()
         # Accounts and models whose calls stayed where they are though a profile is known.
         self._stuck_until: dict[tuple[str, str], float] = {}
-        self._changes = Changes(ledger)
+        self._changes = Changes(ledger, look_later)
         # So that whoever names the same new profile meanwhile waits for the first one's answer.
         self._asking = asyncio.Lock()
         self.at_end = at_end
@@ -168,7 +167,7 @@ class ProfileWatch:
         poster = await self.ahead(arns, poster)
         learned = {arn for arn in arns if arn not in self._settled and _knows(poster, arn)}
         await self._settle(learned.union(told), waiting, poster)
-        return self._learned(poster, is_told=bool(told))
+        return self._learned(poster)
 
     async def finish(self, poster: Poster) -> Learned:
         """Rebook whatever waits for a profile that is known by now, where that was put off."""
@@ -182,8 +181,8 @@ class ProfileWatch:
         """Take note that all that follows from rebookings was looked at and written down."""
         self._changes.followed_up(learned.changes)
 
-    def _learned(self, poster: Poster, *, is_told: bool = False) -> Learned:
-        return Learned(poster, self._changes.now(), is_told)
+    def _learned(self, poster: Poster) -> Learned:
+        return Learned(poster, self._changes.now())
 
     async def _settle(self, arns: set[str], waiting: Collection[Leaf], poster: Poster) -> None:
         """Rebook the calls of some profiles, and what waits though its profile is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -31,15 +31,17 @@ class PatientWatch(BudgetWatch):
     calls were booked, it would tell of duplicates where it had booked something.
     """
 
-    async def look(self, leaves: Iterable[Leaf]) -> list[Notice]:
+    async def look(
+        self, leaves: Iterable[Leaf], spending: Collection[Leaf] | None = None
+    ) -> list[Notice]:
         """Evaluate the budgets of the leaves' scopes; see `BudgetWatch`."""
         touched = set(leaves)
         for attempt in range(1, LOOK_ATTEMPTS):
             try:
-                return await super().look(touched)
+                return await super().look(touched, spending)
             except TransientError:
                 await asyncio.sleep(RETRY_SECONDS * attempt)
-        return await super().look(touched)
+        return await super().look(touched, spending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,8 @@ async def watching(
     """Have a pipeline look at budgets, if there are any.
 
     Without `announce` only crossings of closed periods are written down, as late, which nobody
-    ever acts on. Those of open periods are left to the worker, which finds them by itself: old
-    logs that are booked by hand must not set anything off.
+    ever acts on. Those of open periods are left to the worker, which is asked to look: old logs
+    that are booked by hand must not set anything off.
 
     Raises:
         ConfigurationError: There is nothing to announce on, or no ledger that keeps budgets.
@@ -89,6 +91,7 @@ async def watching(
                 ledger=pipeline.ledger,
                 budgets=state.budgets,
                 outbox=state.outbox,
+                records=state.records,
                 clock=SystemClock(),
                 registry=lambda: pipeline.poster.registry,
                 late_only=not announce,

@@ -7,30 +7,21 @@ nothing else, neither readiness nor the end of the worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import structlog
-
-from worker.core.errors import ConfigurationError, TransientError
 from worker.ports import Notice
 from worker.runtime.health import Health
 from worker.runtime.pauses import growing_seconds
-from worker.runtime.rounds import UNEXPECTED_MAX, Announced, Announces, Rounds
+from worker.runtime.rounds import Announced, Announces, Rounds
 from worker.telemetry import Meter, measure_announced, measure_told
 
 ROUND_SECONDS: Final = 3.0
 """How often the outbox is looked through when nothing was written down by this worker."""
 BACKOFF_LAST_SECONDS: Final = 30.0
-LOOK_AT_ALL_SECONDS: Final = 300.0
 
-__all__ = ["Announces", "Announcing", "LookAtAll"]
-
-_log = structlog.get_logger("worker.runtime.announcing")
-
-LookAtAll = Callable[[], Awaitable[Sequence[Notice]]]
-"""Looks at all budgets; see `worker.pipeline.budgets.BudgetWatch`."""
+__all__ = ["Announces", "Announcing"]
 
 
 class Announcing:
@@ -38,7 +29,6 @@ class Announcing:
 
     Args:
         announcer: Announces on the bus; None where somebody else does.
-        look_at_all: Finds what no commit will: budgets made or periods begun meanwhile.
         health: Is told when something cannot be announced on the bus.
         meter: Measures.
         tellers: Tell people, by the name of their channel.
@@ -48,13 +38,11 @@ class Announcing:
         self,
         *,
         announcer: Announces | None,
-        look_at_all: LookAtAll | None,
         health: Health,
         meter: Meter,
         tellers: Mapping[str, Announces] | None = None,
     ) -> None:
         """Announce nothing yet."""
-        self._look_at_all = look_at_all
         self._health = health
         self._meter = meter
         self._bus = Rounds(
@@ -74,9 +62,6 @@ class Announcing:
             )
             for name, teller in (tellers or {}).items()
         }
-        self._unexpected = 0
-        self.has_looked = look_at_all is None
-        """Whether all budgets have been looked at since the start."""
 
     def tell(self, notices: Sequence[Notice]) -> None:
         """Announce these at once: they were written down just now."""
@@ -118,31 +103,6 @@ class Announcing:
             await rounds.safely(rounds.announce_due)
             is_well = is_well and (rounds.is_failing or not rounds.is_cut)
         return is_well
-
-    async def keep_looking(self) -> None:
-        """Look at all budgets at once and from time to time, until cancelled."""
-        while self._look_at_all is not None:
-            if await self._look_safely(self._look_at_all):
-                self.has_looked = True
-            await asyncio.sleep(LOOK_AT_ALL_SECONDS if self.has_looked else ROUND_SECONDS)
-
-    async def _look_safely(self, look_at_all: LookAtAll) -> bool:
-        """Look at all budgets; return whether that did not fail."""
-        try:
-            await look_at_all()
-        except (TransientError, ConfigurationError) as error:
-            self._health.warning("budgets", str(error))
-            _log.warning("looking at budgets failed", error=str(error))
-        except Exception:
-            self._unexpected += 1
-            _log.exception("an error nobody expected", part="budgets", times=self._unexpected)
-            if self._unexpected >= UNEXPECTED_MAX:
-                raise
-        else:
-            self._unexpected = 0
-            self._health.warning("budgets", None)
-            return True
-        return False
 
     def _measure(self, done: Announced, is_of_all: bool) -> None:  # noqa: FBT001 - of a callback
         measure_announced(self._meter, done, is_of_all=is_of_all)

@@ -6,14 +6,12 @@ import asyncio
 import dataclasses
 import os
 import signal
-from collections.abc import Sequence
 
 import structlog
 
 from worker import __version__
 from worker.adapters.clock import SystemClock
 from worker.bootstrap import Booking, open_worker
-from worker.ports import Notice
 from worker.runtime.worker import Worker
 from worker.settings import Settings
 
@@ -36,7 +34,6 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
             settings=settings.worker,
             clock=SystemClock(),
             announcer=booking.announcer,
-            look_at_all=booking.budgets.look_at_all,
             check=lambda: _check(booking),
             requests=() if booking.dynamo is None else (booking.dynamo,),
             burst=burst,
@@ -60,8 +57,8 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
     return code
 
 
-async def _check(booking: Booking) -> Sequence[Notice]:
+async def _check(booking: Booking) -> None:
     """Reach the ledger and the state beside it; whatever is missing is said at the start."""
     await booking.pipeline.ledger.progress("worker")
     await booking.state.notes.get("worker")
-    return await booking.budgets.look_at_all()
+    await booking.state.budgets.find("worker")

@@ -10,7 +10,7 @@ import structlog
 
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 from worker.ports import Clock, Source, Stream
-from worker.runtime.announcing import Announces, Announcing, LookAtAll
+from worker.runtime.announcing import Announces, Announcing
 from worker.runtime.batching import BatchQueue
 from worker.runtime.breaker import Breaker
 from worker.runtime.crew import Crew, first_cause
@@ -53,7 +53,6 @@ class Worker:
         settings: How to work.
         clock: Ledger time.
         announcer: Announces what was written down; None where somebody else does.
-        look_at_all: Looks at all budgets; None for none.
         check: Raises if the ledger cannot be used; called at the start.
         requests: Counts requests to DynamoDB.
         burst: End as soon as nothing is left to do.
@@ -67,7 +66,6 @@ class Worker:
         settings: WorkerSettings,
         clock: Clock,
         announcer: Announces | None = None,
-        look_at_all: LookAtAll | None = None,
         check: Callable[[], Awaitable[object]] | None = None,
         requests: Sequence[RequestCounts] = (),
         burst: bool = False,
@@ -118,7 +116,7 @@ class Worker:
             batches_in_flight=settings.batches_in_flight,
         )
         self.announcing = Announcing(
-            announcer=announcer, look_at_all=look_at_all, health=self.health, meter=self.meter
+            announcer=announcer, health=self.health, meter=self.meter
         )
         self._crew = Crew()
         self._stopping = asyncio.Event()
@@ -189,7 +187,6 @@ class Worker:
         start = self._crew.start
         start("working", self.working.run())
         start("announcing", self.announcing.run())
-        start("looking at budgets", self._looking())
         start("probing", self._probing())
         for source in self._sources:
             name = source.name
@@ -206,10 +203,6 @@ class Worker:
             start(f"heartbeat of {name}", beat)
         if self._burst:
             start("burst", self._until_nothing_is_left())
-
-    async def _looking(self) -> None:
-        await self.announcing.keep_looking()
-        await asyncio.Event().wait()
 
     async def _probing(self) -> None:
         while True:
@@ -237,7 +230,7 @@ class Worker:
         await asyncio.Event().wait()
 
     async def _is_finished(self, now: float) -> bool:
-        if len(self.holdings) or not self.announcing.has_looked:
+        if len(self.holdings):
             return False
         if self.working.awaits_deferred(now, BURST_PATIENCE_SECONDS):
             return False

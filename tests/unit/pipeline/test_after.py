@@ -8,15 +8,19 @@ from tests.calls import ACCOUNT, DAY, NOON, PRO, UNLISTED, asynchronous, poster,
 from tests.records import event, line, log
 from tests.unit.pipeline.budget_world import EVERYTHING, Outbox, told
 from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import MemoryBudgets, MemoryProfiles
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.core.budget_terms import Budget
 from worker.core.decoders import Decoder
-from worker.core.registry import ApplicationProfile
+from worker.core.registry import EMPTY_REGISTRY, ApplicationProfile
 from worker.core.results import DeliveryResult
+from worker.monitor import Monitor
 from worker.pipeline import Pipeline
+from worker.pipeline.budget_looks import LATER_MS
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.profiles import ProfileWatch
+from worker.pipeline.suspensions import Suspensions
 from worker.pipeline.usage import UsageWatch
 from worker.ports import Delivery
 
@@ -43,7 +47,7 @@ class World:
 
     def __init__(self) -> None:
         self.at_ms = NOON
-        self.ledger, self.outbox = MemoryLedger(), Outbox()
+        self.ledger, self.outbox, self.records = MemoryLedger(), Outbox(), MemoryRecords()
         self.budgets, self.profiles = MemoryBudgets(), MemoryProfiles()
 
     def now_ms(self) -> int:
@@ -56,16 +60,33 @@ class World:
             decoder=Decoder(),
             poster=poster(),
             usage=UsageWatch(outbox=self.outbox, clock=self),
-            profiles=ProfileWatch(ledger=self.ledger, store=self.profiles),
         )
-        made.budgets = BudgetWatch(
+        made.budgets = budgets = BudgetWatch(
             ledger=self.ledger,
             budgets=self.budgets,
             outbox=self.outbox,
+            records=self.records,
             clock=self,
             registry=lambda: made.poster.registry,
         )
+        made.profiles = ProfileWatch(
+            ledger=self.ledger, store=self.profiles, look_later=budgets.look_later
+        )
         return made
+
+    async def monitor(self) -> None:
+        """Run a monitor of another process."""
+        budgets = self.worker().budgets
+        assert budgets is not None
+        monitor = Monitor(
+            budgets=self.budgets,
+            watch=budgets,
+            holds=Suspensions(records=self.records, outbox=self.outbox, clock=self),
+            outbox=self.outbox,
+            clock=self,
+            registry=lambda: EMPTY_REGISTRY,
+        )
+        assert await monitor.run_due()
 
     async def usage(self) -> list[tuple[str, str]]:
         due = [one async for some in self.outbox.due(self.at_ms + 3 * DAY) for one in some]
@@ -169,7 +190,7 @@ async def test_a_look_that_failed_after_a_rebooking_is_made_when_the_event_comes
 
 
 @asynchronous
-async def test_a_worker_that_is_told_again_looks_at_the_budgets_of_one_that_died() -> None:
+async def test_the_monitor_looks_at_the_budgets_of_a_worker_that_died_after_rebooking() -> None:
     world = World()
     await world.budgets.put(Budget("all", EVERYTHING, limit_amount=1, period="daily"))
     await process(world.worker(), log(1, model=ARN))
@@ -177,5 +198,7 @@ async def test_a_worker_that_is_told_again_looks_at_the_budgets_of_one_that_died
     assert await process(world.worker(), created()) == DeliveryResult.DEFERRED  # and dies
     assert await models(world.ledger) == {PRO}
     assert await process(world.worker(), created()) == DeliveryResult.ACKNOWLEDGED
+    world.at_ms += LATER_MS
+    await world.monitor()
     found = told(await world.outbox.about("budget/all"))
     assert [one.split()[-1] for one in found] == ["pending"] * 3

@@ -15,7 +15,9 @@ from worker.core.errors import TransientError
 from worker.core.registry import EMPTY_REGISTRY, Calendar, PrincipalFact, Registry
 from worker.core.results import DeliveryResult
 from worker.pipeline import Pipeline
-from worker.pipeline.budgets import REFRESH_SECONDS, standings_of
+from worker.pipeline.budget_looks import KNOWN_MS, LATER_MS
+from worker.pipeline.budgets import standings_of
+from worker.pipeline.known_budgets import REFRESH_SECONDS
 from worker.ports import Delivery
 
 # --- Finding crossings -------------------------------------------------------------------------
@@ -180,9 +182,9 @@ async def test_a_failed_look_at_a_new_budget_is_made_up_for() -> None:
     await world.book(spent(1))
     await world.make("all", EVERYTHING, 1)
     world.outbox.faults_before = 1
-    with pytest.raises(TransientError):
-        await world.watch.look([])
-    assert len(await world.watch.look([])) == 3
+    failed = await world.monitor.run_due()
+    assert (failed.failed, failed.faults, bool(failed)) == (1, ["throttled"], False)
+    assert (await world.run()).crossings == 3
 
 
 @asynchronous
@@ -223,12 +225,22 @@ async def test_a_budget_made_in_mid_period_sees_what_was_spent() -> None:
     world = World()
     assert await world.spend(spent(1, 9)) == []
     await world.make("all", EVERYTHING, 10)
-    assert await world.watch.look([]) == []  # the list is good for some seconds
-    world.seconds += REFRESH_SECONDS
-    assert told(await world.watch.look([])) == [
-        "all.1 70 2026-10-01 pending",
-        "all.1 90 2026-10-01 pending",
-    ]
+    assert (await world.run()).crossings == 2
+    assert await world.kept("all") == ["all.1 70 2026-10-01 pending", "all.1 90 2026-10-01 pending"]
+
+
+@asynchronous
+async def test_who_sets_a_budget_has_it_looked_at_again_once_all_workers_know_it() -> None:
+    world = World()
+    await world.watch.look([])
+    await world.make("all", EVERYTHING, 1, thresholds=(100,))
+    assert (await world.run()).looks == 1
+    # A worker that does not know the budget yet books a call, and looks in vain.
+    assert await world.spend(spent(1)) == []
+    assert (await world.run(KNOWN_MS / 1_000 - 1)).looks == 0
+    assert (await world.run(1)).looks == 1
+    assert await world.kept("all") == ["all.1 100 2026-10-01 pending"]
+    assert (await world.run(DAY)).looks == 0
 
 
 @asynchronous
@@ -249,9 +261,10 @@ async def test_a_removed_budget_crosses_nothing_and_comes_back_as_another() -> N
     await world.make("all", EVERYTHING, 10, thresholds=(50,), is_removed=True)
     world.seconds += REFRESH_SECONDS
     assert await world.spend(spent(1, 9)) == []
-    assert await world.watch.look_at_all() == []
+    assert (await world.run()).crossings == 0
     await world.make("all", EVERYTHING, 10, thresholds=(50,))
-    assert told(await world.watch.look_at_all()) == ["all.3 50 2026-10-01 pending"]
+    assert (await world.run()).crossings == 1
+    assert await world.kept("all") == ["all.3 50 2026-10-01 pending"]
 
 
 @asynchronous
@@ -261,18 +274,20 @@ async def test_a_budget_made_as_its_period_ends_misses_nothing() -> None:
     await world.make("all", EVERYTHING, 1, thresholds=(100,), period="daily")
     world.now, world.seconds = NOON + DAY, REFRESH_SECONDS
     await world.book(spent(1))  # by another worker, on the day before
-    assert told(await world.watch.look([])) == ["all.1 100 2026-10-01 late"]
+    assert (await world.run()).crossings == 1
+    assert await world.kept("all") == ["all.1 100 2026-10-01 late"]
 
 
 @asynchronous
-async def test_all_budgets_are_looked_at_on_demand() -> None:
+async def test_budgets_are_looked_at_though_nobody_spends_of_them() -> None:
     world = World()
     await world.make("all", EVERYTHING, 1, thresholds=(100,))
     await world.make("day", EVERYTHING, 2, thresholds=(100,), period="daily")
     await world.watch.look([])
     await world.book(spent(1))
-    assert told(await world.watch.look_at_all()) == ["all.1 100 2026-10-01 pending"]
-    assert await world.watch.look_at_all() == []
+    assert (await world.run()).crossings == 1
+    assert await world.kept("all") == ["all.1 100 2026-10-01 pending"]
+    assert not await world.run()
     found = await standings_of(world.ledger, await world.budgets.budgets(), EMPTY_REGISTRY, NOON)
     assert [(one.budget.name, one.spent_amount, one.state) for one in found] == [
         ("all", CENT, "exceeded"),
@@ -362,10 +377,11 @@ async def test_a_replay_that_does_not_announce_leaves_open_periods_alone() -> No
     world = World(late_only=True)
     await world.make("all", EVERYTHING, 1, thresholds=(100,))
     assert await world.spend(spent(1)) == []
-    assert await world.watch.look_at_all() == []
     assert world.ledger.asked == []
     assert await world.spend(spent(2), spent(3, at_ms=NOON - 40 * DAY)) == [
         "all.1 100 2026-08-01 late"
     ]
     [asked] = world.ledger.asked
     assert len(asked) == 1
+    # The worker is asked to look.
+    assert (await world.run(2 * LATER_MS / 1_000)).crossings == 1

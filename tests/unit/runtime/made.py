@@ -12,6 +12,7 @@ from tests.calls import NOON, poster
 from tests.records import line, log
 from worker.adapters.memory_bus import MemoryBus
 from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_source import MemorySource
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
 from worker.adapters.quarantine_memory import MemoryQuarantine
@@ -123,6 +124,7 @@ class Made:
             ledger=self.ledger,
             budgets=self.budgets,
             outbox=self.outbox,
+            records=MemoryRecords(),
             clock=self.clock,
             registry=lambda: self.pipeline.poster.registry,
         )
@@ -134,7 +136,6 @@ class Made:
             settings=WorkerSettings(**values),
             clock=self.clock,
             announcer=Announcer(self.outbox, self.bus, self.clock, self.ledger),
-            look_at_all=watch.look_at_all,
             burst=burst,
         )
         self.outbox.tell = self.worker.announcing.tell

@@ -1,0 +1,327 @@
+"""What follows from budgets' states: holds are put and lifted, grace periods get their deadline.
+
+The status comes first, and says what is to be done; then it is done; then the status says that it
+was. Whoever finds it half done does it again, which changes nothing. Somebody slow may still put a
+hold after others have lifted all, and die: so holds are lifted twice, `LIFT_AGAIN_MS` apart, and
+holds of what is suspended are put again from time to time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from worker.core.budget import EXHAUSTED, LIFT_AGAIN_MS, announce, belongs, drop, is_group
+from worker.core.budget_events import grace_seconds_of
+from worker.core.budget_periods import has_period, period_at, period_of
+from worker.core.budget_terms import Budget, BudgetPeriod, Scope, is_rolling
+from worker.core.budget_texts import spent_text
+from worker.core.enforcement import BudgetStatus, Hold, Lift, Member
+from worker.core.errors import TransientError
+from worker.core.events import bounded, budget_subject
+from worker.core.registry import Registry
+from worker.pipeline.budget_states import (
+    MEMBER_WAIT_MS,
+    BudgetStates,
+    member_of,
+    member_record,
+)
+from worker.ports import BudgetStore, Clock, Holds, Outbox, Record
+
+ATTEMPTS: Final = 8
+FAULTS_MAX: Final = 5
+
+
+class Monitored(msgspec.Struct):
+    """What one run of the monitor did. True if it did anything: more may be due because of it.
+
+    Attributes:
+        looks: Looks that were due.
+        rechecked: Statuses that were only looked at again.
+        deadlines: Grace periods whose deadline was fixed, since they were announced.
+        suspended: Budgets whose grace period is over, still exceeded.
+        held: Holds put on principals, that were not there.
+        lifted: Holds lifted.
+        lowered: Budgets that went down, or were dropped.
+        closed: Periods that were over.
+        crossings: Thresholds that nobody had found crossed.
+        failed: Records that could not be worked on; they stay due.
+        faults: Why; some of the reasons, each once.
+    """
+
+    looks: int = 0
+    rechecked: int = 0
+    deadlines: int = 0
+    suspended: int = 0
+    held: int = 0
+    lifted: int = 0
+    lowered: int = 0
+    closed: int = 0
+    crossings: int = 0
+    failed: int = 0
+    faults: list[str] = []
+
+    def __bool__(self) -> bool:
+        """Whether anything was done."""
+        done = (self.looks, self.deadlines, self.suspended, self.held, self.lifted, self.lowered)
+        return any(done) or bool(self.closed or self.crossings)
+
+    def fail(self, error: Exception) -> None:
+        """Count a record that could not be worked on."""
+        self.failed += 1
+        if len(self.faults) < FAULTS_MAX and str(error) not in self.faults:
+            self.faults.append(str(error))
+
+
+class BudgetEffects:
+    """Does what statuses say is to be done.
+
+    Args:
+        budgets: Says which budgets there are; read strongly, one by one.
+        states: Reads and writes statuses and members.
+        holds: Puts and lifts holds.
+        outbox: Says which grace periods were announced.
+        clock: Ledger time.
+        registry: Returns the registry in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        budgets: BudgetStore,
+        states: BudgetStates,
+        holds: Holds,
+        outbox: Outbox,
+        clock: Clock,
+        registry: Callable[[], Registry],
+    ) -> None:
+        """Have nothing to do yet."""
+        self._budgets = budgets
+        self._states = states
+        self._holds = holds
+        self._outbox = outbox
+        self._clock = clock
+        self._registry = registry
+
+    def period(self, status: BudgetStatus, budget: Budget) -> BudgetPeriod | None:
+        """Return the period that a status is about; None if the budget has no such one now."""
+        registry = self._registry()
+        if is_rolling(budget.period):
+            period = period_at(budget, self._clock.now_ms(), registry)
+        elif has_period(status.first_day):
+            zone = registry.zone(budget.scope.kind, budget.scope.id)
+            period = period_of(budget, status.first_day, zone)
+        else:
+            return None
+        return period if belongs(status, budget, period) else None
+
+    async def work(self, status: BudgetStatus, done: Monitored) -> BudgetStatus:
+        """Do all that a status says is to be done now; return it as it is then.
+
+        Raises:
+            TransientError: It stays due.
+        """
+        for _ in range(ATTEMPTS):
+            now_ms = self._clock.now_ms()
+            following: BudgetStatus | None
+            if any(lift.again_at_ms <= now_ms for lift in status.lifts):
+                following = await self._lift(status, done)
+            elif status.is_closed:
+                return status
+            elif status.state == "grace_period" and not status.deadline_ms:
+                following = await self._announced(status, done)
+            elif status.state == "suspended" and not status.is_held:
+                following = await self.hold(status, done)
+            else:
+                return status
+            if following is None or following == status:
+                return status
+            status = following
+        raise _busy(status)
+
+    async def drop(self, status: BudgetStatus, done: Monitored) -> BudgetStatus:
+        """Close the status of a period that its budget has no more."""
+        moved = drop(status, self._clock.now_ms())
+        if moved is None:
+            return status
+        if await self._states.write(moved.status):
+            done.lowered += 1
+            return moved.status
+        return await self._found(status)
+
+    # --- Grace --------------------------------------------------------------------------------
+
+    async def _announced(self, status: BudgetStatus, done: Monitored) -> BudgetStatus | None:
+        """Fix the deadline if people were told; None if they were not yet."""
+        notice = await self._outbox.find(budget_subject(status.budget), status.grace_id)
+        if notice is None:
+            # Whoever started the grace period died before writing this down.
+            budget = await self._budgets.find(status.budget)
+            period = None if budget is None else self.period(status, budget)
+            if budget is not None and period is not None:
+                await self._states.tell_grace(budget, period, status)
+            return None
+        if notice.state != "announced":
+            return None
+        seconds = grace_seconds_of(bytes(notice.detail)) or 0
+        deadline_ms = notice.announced_at_ms + seconds * 1_000
+        moved = announce(status, deadline_ms, self._clock.now_ms())
+        if moved is None:
+            return None
+        if await self._states.write(moved.status):
+            done.deadlines += 1
+            return moved.status
+        return await self._found(status)
+
+    # --- Holding ------------------------------------------------------------------------------
+
+    async def hold(self, status: BudgetStatus, done: Monitored) -> BudgetStatus | None:
+        """Put a suspended budget's holds, those that are there already included."""
+        budget = await self._budgets.find(status.budget)
+        period = None if budget is None else self.period(status, budget)
+        if budget is None or budget.is_removed or period is None:
+            return None  # It was dropped just now; a look at it is due.
+        hold = self._hold_of(status, budget, period)
+        held = []
+        if is_group(status.scope):
+            for member in await self._states.members(status):
+                if member.noted_at_ms >= status.crossed_at_ms:
+                    await self._put(member.principal, hold, done)
+                    held.append(member.principal)
+                    await self._mark(member, status)
+        else:
+            principal = budget.scope.id
+            await self._put(principal, hold, done)
+            held.append(principal)
+        following = _next(status, is_held=True, checked_at_ms=self._clock.now_ms())
+        if await self._states.write(following):
+            return following
+        now = await self._found(status)
+        if not _is_same_suspension(status, now):
+            for principal in held:
+                await self._take(principal, status, done)
+        return now
+
+    async def member(self, record: Record, done: Monitored) -> None:
+        """Hold a member of a suspended group, or say when to look at it again."""
+        member = member_of(record)
+        status = await self._states.find(member.budget, member.first_day)
+        now_ms = self._clock.now_ms()
+        if status is None or not _is_current(member, status):
+            if status is None or not status.lifts:
+                await self._states.records.remove(record)
+            else:
+                # Whoever lifts its hold for the last time removes it.
+                await self._later(member, now_ms + LIFT_AGAIN_MS)
+            return
+        if status.state == "grace_period":
+            due_at_ms = status.deadline_ms
+            await self._later(member, due_at_ms if due_at_ms > now_ms else now_ms + MEMBER_WAIT_MS)
+            return
+        budget = await self._budgets.find(status.budget)
+        period = None if budget is None else self.period(status, budget)
+        if budget is None or period is None:
+            await self._later(member, now_ms + MEMBER_WAIT_MS)
+            return
+        await self._put(member.principal, self._hold_of(status, budget, period), done)
+        now = await self._found(status)
+        if _is_same_suspension(status, now):
+            await self._mark(member, status)
+        else:
+            await self._take(member.principal, status, done)
+
+    async def _mark(self, member: Member, status: BudgetStatus) -> None:
+        """Note that a member is held."""
+        if not member.is_held:
+            held = msgspec.structs.replace(member, is_held=True, version=member.version + 1)
+            record = member_record(held, status, self._clock.now_ms())
+            await self._states.records.write([record])
+
+    async def _later(self, member: Member, due_at_ms: int) -> None:
+        following = msgspec.structs.replace(member, version=member.version + 1)
+        await self._states.records.write([member_record(following, None, due_at_ms)])
+
+    async def _put(self, principal: str, hold: Hold, done: Monitored) -> None:
+        if await self._holds.hold(principal, hold):
+            done.held += 1
+
+    async def _take(self, principal: str, status: BudgetStatus, done: Monitored) -> None:
+        if await self._holds.lift(principal, status.budget, status.first_day):
+            done.lifted += 1
+
+    def _hold_of(self, status: BudgetStatus, budget: Budget, period: BudgetPeriod) -> Hold:
+        spent = spent_text(budget, period, status.spent_amount)
+        return Hold(
+            budget=status.budget,
+            first_day=status.first_day,
+            revision=status.revision,
+            since_ms=self._clock.now_ms(),
+            reason=f"budget {bounded(budget.name)}: {spent}",
+            end_ms=status.end_ms,
+            spent_amount=status.spent_amount,
+            crossed_at_ms=status.crossed_at_ms,
+        )
+
+    # --- Lifting ------------------------------------------------------------------------------
+
+    async def _lift(self, status: BudgetStatus, done: Monitored) -> BudgetStatus:
+        """Lift what is to be lifted, for the first or the last time."""
+        now_ms = self._clock.now_ms()
+        left: list[Lift] = []
+        for lift in status.lifts:
+            if lift.again_at_ms > now_ms:
+                left.append(lift)
+                continue
+            await self._lift_all(status, lift, done)
+            if not lift.again_at_ms:
+                left.append(Lift(lift.scope, now_ms + LIFT_AGAIN_MS))
+        following = _next(status, lifts=tuple(left))
+        if await self._states.write(following):
+            return following
+        now = await self._found(status)
+        if now.state == "suspended" and not now.is_closed:
+            # It was suspended again meanwhile: what was lifted may have been its new hold.
+            return await self.hold(now, done) or now
+        return now
+
+    async def _lift_all(self, status: BudgetStatus, lift: Lift, done: Monitored) -> None:
+        if not is_group(lift.scope):
+            if status.state != "suspended" or status.scope != lift.scope:
+                await self._take(Scope.parse(lift.scope).id, status, done)
+            return
+        for member in await self._states.members(status):
+            if _is_current(member, status):
+                continue
+            await self._take(member.principal, status, done)
+            if lift.again_at_ms:
+                record = member_record(member, status, self._clock.now_ms())
+                await self._states.records.remove(record)
+
+    async def _found(self, status: BudgetStatus) -> BudgetStatus:
+        """Return a status as it is by now."""
+        now = await self._states.find(status.budget, status.first_day)
+        if now is None:
+            raise _busy(status)
+        return now
+
+
+def _next(status: BudgetStatus, **changes: object) -> BudgetStatus:
+    return msgspec.structs.replace(status, version=status.version + 1, **changes)
+
+
+def _is_current(member: Member, status: BudgetStatus) -> bool:
+    """Whether a member spent of what is exhausted now, and not of what was before."""
+    is_exhausted = status.state in EXHAUSTED and not status.is_closed
+    return is_exhausted and member.noted_at_ms >= status.crossed_at_ms
+
+
+def _is_same_suspension(before: BudgetStatus, now: BudgetStatus) -> bool:
+    is_suspended = now.state == "suspended" and not now.is_closed
+    return is_suspended and now.scope == before.scope
+
+
+def _busy(status: BudgetStatus) -> TransientError:
+    message = f"budget {status.budget}: others change its state at the same time; try again"
+    return TransientError(message)
