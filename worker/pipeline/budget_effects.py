@@ -49,6 +49,7 @@ class Monitored(msgspec.Struct):
         crossings: Thresholds that nobody had found crossed.
         failed: Records that could not be worked on; they stay due.
         faults: Why; some of the reasons, each once.
+        lag_ms: For how long the oldest of what was due had been due.
     """
 
     looks: int = 0
@@ -62,11 +63,17 @@ class Monitored(msgspec.Struct):
     crossings: int = 0
     failed: int = 0
     faults: list[str] = []
+    lag_ms: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything was done."""
         done = (self.looks, self.deadlines, self.suspended, self.held, self.lifted, self.lowered)
         return any(done) or bool(self.closed or self.crossings)
+
+    def found(self, due_at_ms: int, now_ms: int) -> None:
+        """Note when something was due; 0 stands for at once."""
+        if due_at_ms:
+            self.lag_ms = max(self.lag_ms, now_ms - due_at_ms)
 
     def fail(self, error: Exception) -> None:
         """Count a record that could not be worked on."""
@@ -197,6 +204,7 @@ class BudgetEffects:
             held.append(principal)
         following = _next(status, is_held=True, checked_at_ms=self._clock.now_ms())
         if await self._states.write(following):
+            done.suspended += not status.is_held
             return following
         now = await self._found(status)
         if not _is_same_suspension(status, now):
