@@ -99,17 +99,24 @@ class Monitor:
                 await close()
         return done
 
-    async def settle(self, name: str) -> Monitored:
-        """Do at once what follows from a change of one budget: for whoever has set it.
+    async def settle(self, name: str, first_day: int = 0) -> Monitored:
+        """Do at once what is due about one budget, or follows from a change of it.
+
+        Args:
+            name: Of the budget.
+            first_day: First day of a period to look at besides that of now; 0 for none.
 
         Raises:
             TransientError: A look at it is due; whoever runs next does the rest.
         """
         done = Monitored()
-        await self._look(DueLook(name, 0), done)
+        await self._look(DueLook(name, first_day), done)
         return done
 
     async def _chunk(self, records: Sequence[Record], done: Monitored) -> None:
+        now_ms = self._clock.now_ms()
+        for record in records:
+            done.found(record.due_at_ms, now_ms)
         looks = [record for record in records if is_look(record)]
         members = [record for record in records if is_member(record)]
         statuses = [status_of(one) for one in records if not (is_look(one) or is_member(one))]
@@ -275,8 +282,6 @@ def _count(before: BudgetStatus | None, after: BudgetStatus, done: Monitored) ->
     state: State = "active" if before is None else before.state
     if after.is_closed:
         done.closed += before is not None and not before.is_closed
-    elif after.state == "suspended" and state != "suspended":
-        done.suspended += 1
     elif state in EXHAUSTED and after.state not in EXHAUSTED:
         done.lowered += 1
 

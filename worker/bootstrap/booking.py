@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.adapters.clock import SystemClock
+from worker.adapters.silent_bus import SilentBus
 from worker.adapters.telling_outbox import TellingOutbox
-from worker.announcer import Announcer
+from worker.announcer import Announcer, Teller
 from worker.bootstrap.books import open_bus, open_ledger, open_quarantine
+from worker.bootstrap.directory import is_gone, open_directory
+from worker.bootstrap.enforcing import Enforcing, open_enforcing, open_tellers
 from worker.bootstrap.posters import make_poster, with_profiles
 from worker.bootstrap.state import State, open_state
 from worker.core.decoders import Decoder
 from worker.enforcer.workflow import WorkflowSteps
+from worker.monitor import Monitor
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.pipeline.usage import UsageWatch
-from worker.ports import ObjectReader, ProfileSource
+from worker.ports import Clock, ObjectReader, ProfileSource
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ class Booking:
         pipeline: Books deliveries, and looks at budgets and usage.
         budgets: Looks at budgets; the pipeline's own.
         announcer: Announces what was written down; None where somebody else does.
+        tellers: Tell people of it, by the name of their channel.
+        monitor: Does what is due about budgets.
+        enforcing: Suspends and restores.
         state: What is kept beside the ledger.
         outbox: The state's, able to tell what this process writes down.
         settings: What it was made from.
@@ -47,6 +54,9 @@ class Booking:
     pipeline: Pipeline
     budgets: BudgetWatch
     announcer: Announcer | None
+    tellers: dict[str, Teller]
+    monitor: Monitor
+    enforcing: Enforcing
     state: State
     outbox: TellingOutbox
     settings: Settings
@@ -108,20 +118,67 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
                 quarantine_place=settings.quarantine_place,
             ),
         )
-        bus = open_bus(settings)
+        pipeline.directory = await open_directory(
+            settings, pipeline, state, outbox=outbox, clock=clock, watch=budgets, stack=stack
+        )
+        enforcing = open_enforcing(
+            settings.enforcement,
+            records=state.records,
+            outbox=outbox,
+            clock=clock,
+            registry=lambda: pipeline.poster.registry,
+            stack=stack,
+            is_gone=lambda subject: is_gone(state.records, subject),
+        )
+        monitor = Monitor(
+            budgets=state.budgets,
+            watch=budgets,
+            holds=enforcing.suspensions,
+            outbox=outbox,
+            clock=clock,
+            registry=lambda: pipeline.poster.registry,
+        )
+        tellers = open_tellers(
+            settings.enforcement, records=state.records, outbox=outbox, clock=clock, stack=stack
+        )
+        bus = open_bus(settings) or (SilentBus() if tellers else None)
         announcer = None
         if bus is not None:
             stack.push_async_callback(bus.close)
-            announcer = Announcer(outbox, bus, clock, ledger, usage=usage)
+            announcer = Announcer(outbox, bus, clock, ledger, usage=usage, channels=tuple(tellers))
         yield Booking(
             pipeline=pipeline,
             budgets=budgets,
             announcer=announcer,
+            tellers=tellers,
+            monitor=monitor,
+            enforcing=enforcing,
+            workflow=_workflow(settings, enforcing, monitor, state, clock, announcer),
             state=state,
             outbox=outbox,
             settings=settings,
             dynamo=dynamo,
         )
+
+
+def _workflow(
+    settings: Settings,
+    enforcing: Enforcing,
+    monitor: Monitor,
+    state: State,
+    clock: Clock,
+    announcer: Announcer | None,
+) -> WorkflowSteps | None:
+    if settings.enforcement.acts != "workflows":
+        return None
+    return WorkflowSteps(
+        steps=enforcing.steps(clock, announcer),
+        budgets=state.budgets,
+        records=state.records,
+        clock=clock,
+        look=monitor.settle,
+        notify=None if announcer is None else announcer.announce_due,
+    )
 
 
 def _object_reader(stack: AsyncExitStack) -> ObjectReader:

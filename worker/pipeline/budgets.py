@@ -144,6 +144,11 @@ class BudgetWatch:
         """
         return await self._evaluate({_key(*one): one for one in wanted}, acts=True)
 
+    def covers(self, principal: str) -> bool:
+        """Whether a principal has a budget of its own, as far as was read lately."""
+        by_kind = self._known_budgets.by_kind
+        return any(principal in by_kind.get(kind, {}) for kind in ("principal", "agent"))
+
     async def look_later(self, leaves: Iterable[Leaf]) -> None:
         """Have the budgets of some leaves looked at in a while, whatever becomes of this process.
 

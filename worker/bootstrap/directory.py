@@ -1,0 +1,111 @@
+"""What learns of users, roles, keys and agents, and gives them budgets."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from worker.bootstrap.state import State
+from worker.bootstrap.tiers import open_tiers, team_tag
+from worker.core.directory import decode_subject
+from worker.core.directory_views import view_of
+from worker.core.enforcement_names import DIRECTORY
+from worker.pipeline import Pipeline
+from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.directory import DirectoryWatch
+from worker.pipeline.found_keys import KeyWatch
+from worker.pipeline.giving import TierGiver
+from worker.ports import Clock, Outbox, Records, Tagging
+from worker.settings import EnforcementSettings, Settings
+
+
+async def open_directory(  # noqa: PLR0913 - the ports that it needs
+    settings: Settings,
+    pipeline: Pipeline,
+    state: State,
+    *,
+    outbox: Outbox,
+    clock: Clock,
+    watch: BudgetWatch,
+    stack: AsyncExitStack,
+) -> DirectoryWatch:
+    """Put the directory together; clients connect when they are first used.
+
+    Args:
+        settings: Whether agents and keys are watched, and where tiers are.
+        pipeline: Its poster says who is who.
+        state: Keeps what is learned, and budgets.
+        outbox: Takes what is announced.
+        clock: Ledger time.
+        watch: Looks at budgets.
+        stack: Closes what is opened.
+
+    Raises:
+        ConfigurationError: The tiers are wrong.
+        TransientError: They cannot be read now.
+    """
+    enforcement = settings.enforcement
+    return DirectoryWatch(
+        ledger=pipeline.ledger,
+        records=state.records,
+        clock=clock,
+        agents=enforcement.agents,
+        keys=enforcement.keys,
+        team_tag=await team_tag(settings),
+        look_later=watch.look_later,
+        outbox=outbox,
+        giver=_giver(settings, pipeline, state, outbox, clock, watch, stack),
+        found_keys=KeyWatch(
+            records=state.records,
+            outbox=outbox,
+            clock=clock,
+            own_roles=enforcement.own_roles,
+            tagging=_tagging(enforcement, stack),
+        ),
+    )
+
+
+async def is_gone(records: Records, subject: str) -> bool:
+    """Whether a user, role or agent is known to have been deleted, and not made again."""
+    record = await records.get(DIRECTORY, subject)
+    if record is None:
+        return False
+    return not view_of(decode_subject(subject, record.body)).last.is_alive
+
+
+def _giver(  # noqa: PLR0913, PLR0917 - the ports that it needs
+    settings: Settings,
+    pipeline: Pipeline,
+    state: State,
+    outbox: Outbox,
+    clock: Clock,
+    watch: BudgetWatch,
+    stack: AsyncExitStack,
+) -> TierGiver | None:
+    source = open_tiers(settings)
+    if source is None:
+        return None
+    close = getattr(source, "close", None)
+    if close is not None:
+        stack.push_async_callback(close)
+    return TierGiver(
+        source=source,
+        records=state.records,
+        budgets=state.budgets,
+        looks=watch.looks,
+        outbox=outbox,
+        clock=clock,
+        registry=lambda: pipeline.poster.registry,
+        is_covered=watch.covers,
+    )
+
+
+def _tagging(settings: EnforcementSettings, stack: AsyncExitStack) -> Tagging | None:
+    """Open the tags of IAM: only where keys are watched, and somebody may change IAM at all."""
+    if not settings.keys or settings.acts == "off":
+        return None
+    from worker.adapters.iam_clients import IamClients  # noqa: PLC0415 - half a second
+    from worker.adapters.iam_tagging import IamTagging  # noqa: PLC0415
+
+    tagging = IamTagging(IamClients(settings.role, settings.account))
+    stack.push_async_callback(tagging.close)
+    return tagging
