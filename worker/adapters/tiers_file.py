@@ -66,7 +66,7 @@ class FileTiers:
             ConfigurationError: It cannot be read, is no TOML, or a key is wrong.
         """
         try:
-            with self._path.open("rb") as file:  # noqa: ASYNC230 - a small local file
+            with self._path.open("rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
             message = f"tiers {self._path}: cannot be read ({error.strerror}); check the path"

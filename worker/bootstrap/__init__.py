@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from worker.bootstrap.booking import Booking, open_booking, open_pipeline
 from worker.bootstrap.books import open_bus, open_ledger, open_object_store, open_quarantine
-from worker.bootstrap.posters import load_poster, make_poster, make_registry, with_profiles
+from worker.bootstrap.posters import (
+    load_poster,
+    make_poster,
+    make_registry,
+    with_directory,
+    with_profiles,
+)
 from worker.bootstrap.sources import WorkerParts, open_worker
 from worker.bootstrap.state import State, open_state
+from worker.bootstrap.tiers import open_tiers, team_tag
 
 __all__ = [
     "Booking",
@@ -22,6 +29,9 @@ __all__ = [
     "open_pipeline",
     "open_quarantine",
     "open_state",
+    "open_tiers",
     "open_worker",
+    "team_tag",
+    "with_directory",
     "with_profiles",
 ]

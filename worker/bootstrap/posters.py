@@ -1,4 +1,4 @@
-"""Catalogue, registry and learned profiles, as one poster."""
+"""Catalogue, registry, learned profiles and the directory, as one poster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from collections.abc import Sequence
 from worker.adapters.catalogue_files import load_catalogue
 from worker.adapters.registry_file import load_registry
 from worker.bootstrap.state import open_state
+from worker.bootstrap.tiers import team_tag
 from worker.core.posting import Poster
-from worker.core.registry import EMPTY_REGISTRY, ApplicationProfile, Registry
+from worker.core.registry import (
+    EMPTY_REGISTRY,
+    NOTHING_LEARNED,
+    ApplicationProfile,
+    Registry,
+)
+from worker.pipeline.directory import load_learned
+from worker.ports import Records
 from worker.settings import Settings
 
 
@@ -23,7 +31,7 @@ def make_poster(settings: Settings) -> Poster:
 
 
 async def load_poster(settings: Settings) -> Poster:
-    """Load catalogue and registry, and the profiles that were learned of beside the ledger.
+    """Load catalogue and registry, and what was learned of profiles, agents and principals.
 
     Raises:
         ConfigurationError: A file is missing or malformed.
@@ -32,7 +40,8 @@ async def load_poster(settings: Settings) -> Poster:
     poster = make_poster(settings)
     state = open_state(settings, must_exist=True)
     try:
-        return with_profiles(poster, await state.profiles.profiles())
+        poster = with_profiles(poster, await state.profiles.profiles())
+        return await with_directory(poster, state.records, settings)
     finally:
         await state.close()
 
@@ -42,6 +51,19 @@ def with_profiles(poster: Poster, profiles: Sequence[ApplicationProfile]) -> Pos
     if not profiles:
         return poster
     return Poster(poster.catalogue, poster.registry.with_profiles(profiles))
+
+
+async def with_directory(poster: Poster, records: Records, settings: Settings) -> Poster:
+    """Return a poster that also knows what lifecycle events said of agents and principals.
+
+    Raises:
+        ConfigurationError: The tiers are wrong, which name the tag of teams.
+        TransientError: Records or tiers cannot be read now.
+    """
+    learned = await load_learned(records, poster.registry, await team_tag(settings))
+    if learned == NOTHING_LEARNED:
+        return poster
+    return Poster(poster.catalogue, poster.registry.with_directory(learned))
 
 
 def make_registry(settings: Settings) -> Registry:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.adapters.clock import SystemClock
+from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import MemoryProfiles
 from worker.announcer import Announced, Announcer
-from worker.bootstrap import State, open_bus, open_state
+from worker.bootstrap import State, open_bus, open_state, team_tag
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.ledger import Leaf
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.directory import DirectoryWatch
 from worker.pipeline.profiles import ProfileWatch
-from worker.ports import Notice
+from worker.ports import Notice, Records
 from worker.settings import Settings
 
 LOOK_ATTEMPTS: Final = 5
@@ -79,11 +81,13 @@ async def watching(
         pipeline.profiles = ProfileWatch(
             ledger=pipeline.ledger, store=MemoryProfiles(), at_end=True
         )
+        await _learning(settings, pipeline, MemoryRecords())
         yield Watching()
         return
     async with AsyncExitStack() as stack:
         state = open_state(settings)
         stack.push_async_callback(state.close)
+        await _learning(settings, pipeline, state.records)
         # The decoders know nothing of profiles that were learned of: that is made good at the end.
         pipeline.profiles = ProfileWatch(ledger=pipeline.ledger, store=state.profiles, at_end=True)
         if await _has_budgets(state):
@@ -108,6 +112,21 @@ async def watching(
             raise ConfigurationError(message)
         stack.push_async_callback(bus.close)
         yield Watching(announcer=Announcer(state.outbox, bus, SystemClock(), pipeline.ledger))
+
+
+async def _learning(settings: Settings, pipeline: Pipeline, records: Records) -> None:
+    """Have a pipeline learn of users, roles and agents; calls are moved once all are booked."""
+    enforcement = settings.enforcement
+    pipeline.directory = DirectoryWatch(
+        ledger=pipeline.ledger,
+        records=records,
+        clock=SystemClock(),
+        agents=enforcement.agents,
+        keys=enforcement.keys,
+        team_tag=await team_tag(settings),
+        at_end=True,
+    )
+    pipeline.poster = await pipeline.directory.load(pipeline.poster)
 
 
 async def _has_budgets(state: State) -> bool:

@@ -150,16 +150,27 @@ async def replay(  # noqa: PLR0913 - what a replay may be asked for
                     if on_progress is not None:
                         on_progress(_how_far(figures, listing))
                 figures.calls = keys.count()
-            if pipeline.profiles is not None:
-                learned = await pipeline.profiles.finish(pipeline.poster)
-                figures.post(learned.postings)
-                if pipeline.budgets is not None and learned.postings:
-                    await pipeline.budgets.look(learned.moved)
+            await _finish(pipeline, figures)
             done = await watch.announce()
             figures.announced, figures.unannounced = done.announced, done.failed
             figures.faults = done.faults
     figures.seconds = time.monotonic() - started
     return figures
+
+
+async def _finish(pipeline: Pipeline, figures: ReplayFigures) -> None:
+    """Move what profiles, agents and principals say that became known on the way."""
+    moved: set[Leaf] = set()
+    if pipeline.profiles is not None:
+        learned = await pipeline.profiles.finish(pipeline.poster)
+        figures.post(learned.postings)
+        moved |= learned.moved
+    if pipeline.directory is not None:
+        followed = await pipeline.directory.finish(pipeline.poster)
+        figures.post(followed.postings)
+        moved |= followed.moved
+    if pipeline.budgets is not None and moved:
+        await pipeline.budgets.look(moved)
 
 
 def _how_far(figures: ReplayFigures, listing: Listing) -> ReplayProgress:
