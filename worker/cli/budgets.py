@@ -34,16 +34,27 @@ app = typer.Typer(
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _PER_CENTS = re.compile(r"[0-9]{1,4}(,[0-9]{1,4})*", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _MS_PER_DAY = 86_400_000
 
 
-def _limit(text: str) -> int:
+def _limit(text: str) -> str:
     from worker.core.money import MoneyError, parse_usd_to_pico
 
     try:
-        return parse_usd_to_pico(text)
+        parse_usd_to_pico(text)
     except MoneyError as error:
         raise typer.BadParameter(str(error)) from error
+    return text
+
+
+def _grace(text: str) -> int:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is no duration; give 0, or one like 90s, 30m, 2h or 1d"
+        raise typer.BadParameter(message)
+    return int(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def _day(text: str) -> int:
@@ -69,17 +80,54 @@ ScopeOption = Annotated[
     typer.Option(
         "--scope",
         metavar="KIND/ID",
-        help="Whose spend: everything, or a principal, agent, team, application, account or "
-        "model. Examples: --scope team/research, --scope principal/user/111122223333/alice",
+        help="Whose spend: everything, or a principal, agent, team, pool, application, account "
+        "or model. Examples: --scope team/research, --scope principal/user/111122223333/alice",
     ),
 ]
 LimitOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--limit",
-        metavar="USD",
+        metavar="AMOUNT",
         parser=_limit,
-        help="What may be spent in one period, exact to 12 decimals. Example: --limit 500",
+        help="What may be spent in one period: USD, exact to 12 decimals, or what --unit says. "
+        "Example: --limit 500",
+    ),
+]
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unit",
+        metavar="UNIT",
+        help="What the limit counts: usd (the default), tokens of all kinds, or requests.",
+    ),
+]
+ActionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--action",
+        metavar="ACTION",
+        help="What follows once the limit is reached: notify (the default), or suspend whoever "
+        "spends: users, roles, sessions and agents, and of teams and pools each member that goes "
+        "on spending.",
+    ),
+]
+GraceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--grace",
+        metavar="DURATION",
+        parser=_grace,
+        help="From the announcement that the limit is reached to the suspension: 0, 90s, 30m, 2h "
+        "or 1d. Default: 1h",
+    ),
+]
+ForecastOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--forecast/--no-forecast",
+        help="Tell when the spend so far would pass the limit before the period's end. Nothing "
+        "is ever done because of it.",
     ),
 ]
 PeriodOption = Annotated[
@@ -87,8 +135,9 @@ PeriodOption = Annotated[
     typer.Option(
         "--period",
         metavar="PERIOD",
-        help="monthly (the default), weekly (from Monday), daily, or N-day, such as 14-day; "
-        "of the calendar that the registry has for the scope, UTC's otherwise.",
+        help="monthly (the default), weekly (from Monday), daily, N-day, such as 14-day, or "
+        "rolling-N-day: the window of N days up to today, which only notifies; of the calendar "
+        "that the registry has for the scope, UTC's otherwise.",
     ),
 ]
 AnchorOption = Annotated[
@@ -127,6 +176,10 @@ def set_budget(
     name: NameArgument,
     scope: ScopeOption = None,
     limit: LimitOption = None,
+    unit: UnitOption = None,
+    action: ActionOption = None,
+    grace: GraceOption = None,
+    forecast: ForecastOption = None,
     period: PeriodOption = None,
     anchor: AnchorOption = None,
     thresholds: ThresholdsOption = None,
@@ -138,7 +191,8 @@ def set_budget(
     """Make a budget, or change one, and see what is spent of it already.
 
     What is not given stays as it is, or takes its default in a new budget. A changed budget is
-    a new revision: thresholds that are reached are told of anew.
+    a new revision, and acts at once: thresholds that are reached are told of anew, and whoever
+    is suspended though the limit is reached no longer, or nobody is to be suspended, is restored.
     """
     from worker.cli.budgets_output import print_set, set_document
     from worker.cli.budgets_set import Wishes, again, set_one
@@ -150,6 +204,10 @@ def set_budget(
         name=name,
         scope=scope,
         limit=limit,
+        unit=unit,
+        action=action,
+        grace_seconds=grace,
+        forecast=forecast,
         period=period,
         anchor=anchor,
         thresholds=None if thresholds is None else _thresholds(thresholds),

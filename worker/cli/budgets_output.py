@@ -11,14 +11,27 @@ from worker.cli.budgets_work import Shown
 from worker.cli.money import MoneyColumn, show_usd
 from worker.cli.output import KeyCell, bar, cells, console, printable, quantity, table
 from worker.core.budget_standing import Standing
-from worker.core.budget_terms import Budget, period_days
+from worker.core.budget_terms import (
+    Budget,
+    BudgetUnit,
+    amount_text,
+    is_rolling,
+    limit_text,
+    period_days,
+)
+from worker.core.budget_texts import seconds_text
 from worker.core.events import BUDGET_THRESHOLD_CROSSED, iso_day, percent_of
-from worker.core.money import format_pico_usd
 from worker.core.registry import Registry
 from worker.core.report import iso_time
 from worker.ports import Notice
 
-STATE_STYLES: Final = {"warning": "yellow", "critical": "red", "exceeded": "bold red"}
+STATE_STYLES: Final = {
+    "warning": "yellow",
+    "critical": "red",
+    "exceeded": "bold red",
+    "grace_period": "bold red",
+    "suspended": "bold red",
+}
 
 
 class CrossingFacts(msgspec.Struct):
@@ -27,6 +40,8 @@ class CrossingFacts(msgspec.Struct):
     threshold: int = 0
     level: str = ""
     spent_usd: str = ""
+    spent: str = ""
+    unit: BudgetUnit = "usd"
     percent: str = ""
     period: dict[str, str] = {}
     budget: dict[str, Any] = {}
@@ -34,11 +49,17 @@ class CrossingFacts(msgspec.Struct):
 
 def budget_document(budget: Budget) -> dict[str, Any]:
     """Return a budget as `--json` prints it."""
-    has_anchor = period_days(budget.period) is not None
+    has_anchor = period_days(budget.period) is not None and not is_rolling(budget.period)
     return {
         "name": budget.name,
         "scope": str(budget.scope),
-        "limit_usd": format_pico_usd(budget.limit_amount),
+        "limit_usd": _usd(budget.limit_amount, budget),
+        "limit": limit_text(budget),
+        "unit": budget.unit,
+        "action": budget.action,
+        "grace_seconds": budget.grace_seconds,
+        "forecast": budget.forecast,
+        "origin": budget.origin or None,
         "period": budget.period,
         "anchor": iso_day(budget.anchor_day) if has_anchor else None,
         "thresholds": list(budget.thresholds),
@@ -61,9 +82,11 @@ def _current_document(standing: Standing, registry: Registry) -> dict[str, Any]:
         "start": iso_time(period.start_ms),
         "end": iso_time(period.end_ms),
         "time_zone": _zone_name(budget, registry),
-        "spent_usd": format_pico_usd(standing.spent_amount),
+        "spent_usd": _usd(standing.spent_amount, budget),
+        "spent": amount_text(standing.spent_amount, budget.unit),
         "percent": percent_of(standing.spent_amount, budget.limit_amount),
         "state": standing.state,
+        "deadline": iso_time(standing.deadline_ms or None),
     }
 
 
@@ -97,7 +120,9 @@ def notice_document(notice: Notice) -> dict[str, Any]:
         "first_day": facts.period.get("first_day"),
         "threshold": facts.threshold,
         "level": facts.level,
-        "spent_usd": facts.spent_usd,
+        "spent_usd": facts.spent_usd or None,
+        "spent": facts.spent or facts.spent_usd,
+        "unit": facts.unit,
         "state": notice.state,
         "recorded_at": iso_time(notice.recorded_at_ms),
         "announced_at": iso_time(notice.announced_at_ms or None),
@@ -109,11 +134,12 @@ def print_set(done: Done, registry: Registry, options: str) -> None:
     out = console()
     budget = done.standing.budget
     result = {"created": "set", "changed": "changed", "unchanged": "as it was"}[done.result]
+    follows = "" if budget.action == "notify" else f"; at the limit {_action(budget)}"
     out.print(
         printable(
             f"{budget.name} is {result}: {budget.scope} may spend "
-            f"{show_usd(budget.limit_amount)}, {budget.period}; "
-            f"thresholds {', '.join(f'{one} %' for one in budget.thresholds)}"
+            f"{show_amount(budget.limit_amount, budget.unit)}, {budget.period}"
+            f"{follows}; thresholds {', '.join(f'{one} %' for one in budget.thresholds)}"
         ),
         soft_wrap=True,
     )
@@ -137,8 +163,9 @@ def print_standings(standings: list[Standing], options: str) -> None:
             soft_wrap=True,
         )
         return
-    limits = MoneyColumn(one.budget.limit_amount for one in standings)
-    spends = MoneyColumn(one.spent_amount for one in standings)
+    in_usd = [one for one in standings if one.budget.unit == "usd"]
+    limits = MoneyColumn(one.budget.limit_amount for one in in_usd)
+    spends = MoneyColumn(one.spent_amount for one in in_usd)
     columns = table(
         ("budget", "scope", "period", "limit", "spent", "per cent", "", "state"),
         right=("limit", "spent", "per cent"),
@@ -151,16 +178,16 @@ def print_standings(standings: list[Standing], options: str) -> None:
             KeyCell(str(budget.scope)),
             *cells(
                 _period(one),
-                limits.show(budget.limit_amount),
-                spends.show(one.spent_amount),
+                _shown(budget.limit_amount, budget.unit, limits),
+                _shown(one.spent_amount, budget.unit, spends),
                 _percent(one),
                 bar(one.spent_amount, budget.limit_amount),
             ),
-            Text(one.state, style=STATE_STYLES.get(one.state, "")),
+            Text(_state(one), style=STATE_STYLES.get(one.state, "")),
         )
     out.print(columns)
     out.print()
-    over = sum(one.state == "exceeded" for one in standings)
+    over = sum(one.state in {"exceeded", "grace_period", "suspended"} for one in standings)
     out.print(f"{quantity(len(standings), 'budget')}, {over:,} exceeded")
 
 
@@ -171,17 +198,18 @@ def print_shown(shown: Shown, registry: Registry) -> None:
     lines = {
         "budget": f"{budget.name}, revision {budget.revision}",
         "scope": str(budget.scope),
-        "limit": f"{show_usd(budget.limit_amount)} {budget.period}",
+        "limit": f"{show_amount(budget.limit_amount, budget.unit)} {budget.period}",
+        "action": _action(budget),
         "thresholds": ", ".join(f"{one} %" for one in budget.thresholds),
         "since": str(iso_time(budget.created_at_ms)),
     }
-    if period_days(budget.period) is not None:
+    if period_days(budget.period) is not None and not is_rolling(budget.period):
         lines["anchor"] = iso_day(budget.anchor_day)
     if shown.standing is None:
         lines["state"] = "removed"
     else:
         lines["spent"] = _spent(shown.standing, registry)
-        lines["state"] = shown.standing.state
+        lines["state"] = _state(shown.standing)
     for name, text in lines.items():
         out.print(f"{name + ':':<12}{printable(text)}", soft_wrap=True)
     crossings = _crossings(shown.notices)
@@ -196,7 +224,7 @@ def print_shown(shown: Shown, registry: Registry) -> None:
             *cells(
                 f"{facts.threshold} %",
                 facts.level,
-                f"${facts.spent_usd}",
+                f"${facts.spent_usd}" if facts.spent_usd else f"{facts.spent} {facts.unit}",
                 facts.period.get("first_day", ""),
                 str(iso_time(notice.recorded_at_ms)),
                 _told(notice),
@@ -211,7 +239,8 @@ def _spent(standing: Standing, registry: Registry) -> str:
     if period.first_day == period.last_day:
         days = f"on {iso_day(period.first_day)}"
     return (
-        f"{show_usd(standing.spent_amount)} of {show_usd(budget.limit_amount)} "
+        f"{show_amount(standing.spent_amount, budget.unit)} of "
+        f"{show_amount(budget.limit_amount, budget.unit)} "
         f"({_percent(standing)}) {days}, {_zone_name(budget, registry)}"
     )
 
@@ -221,6 +250,32 @@ def _percent(standing: Standing) -> str:
     percent = percent_of(standing.spent_amount, standing.budget.limit_amount)
     whole, _, decimals = percent.partition(".")
     return f"{whole}.{decimals[:1]}%" if decimals else f"{whole}%"
+
+
+def _usd(amount: int, budget: Budget) -> str | None:
+    return amount_text(amount, "usd") if budget.unit == "usd" else None
+
+
+def show_amount(amount: int, unit: BudgetUnit) -> str:
+    """Return an amount for people's eyes, in full."""
+    return show_usd(amount) if unit == "usd" else f"{amount:,} {unit}"
+
+
+def _shown(amount: int, unit: BudgetUnit, column: MoneyColumn) -> str:
+    return column.show(amount) if unit == "usd" else show_amount(amount, unit)
+
+
+def _state(standing: Standing) -> str:
+    deadline_ms = standing.deadline_ms
+    text = standing.state.replace("_", " ")
+    return f"{text} until {iso_time(deadline_ms)}" if deadline_ms else text
+
+
+def _action(budget: Budget) -> str:
+    if budget.action == "notify":
+        return "notify"
+    grace = seconds_text(budget.grace_seconds)
+    return f"suspend, {grace} after that is told" if budget.grace_seconds else "suspend"
 
 
 def _period(standing: Standing) -> str:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from worker.cli.budgets_work import Books
 from worker.core.budget_events import budget_initialized
 from worker.core.budget_standing import Standing
-from worker.core.budget_terms import THRESHOLDS_DEFAULT, Budget, Scope, check_budget, period_days
+from worker.core.budget_terms import (
+    BUDGET_ACTIONS,
+    BUDGET_UNITS,
+    THRESHOLDS_DEFAULT,
+    Budget,
+    BudgetAction,
+    BudgetUnit,
+    Scope,
+    check_budget,
+    is_rolling,
+    period_days,
+)
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.events import budget_subject
+from worker.core.money import PICO_PER_USD, parse_usd_to_pico
 from worker.pipeline.notices import notice_of
 from worker.ports import Notice
 
+GRACE_SECONDS_DEFAULT: Final = 3_600
+"""Of a budget that suspends, unless another is asked for."""
 ATTEMPTS: Final = 20
 """How often a change is made anew because somebody else was first."""
 
 Result = Literal["created", "changed", "unchanged"]
+_Choice = TypeVar("_Choice", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +44,11 @@ class Wishes:
 
     name: str
     scope: str | None = None
-    limit: int | None = None
+    limit: str | None = None
+    unit: str | None = None
+    action: str | None = None
+    grace_seconds: int | None = None
+    forecast: bool | None = None
     period: str | None = None
     anchor: int | None = None
     thresholds: tuple[int, ...] | None = None
@@ -68,7 +88,7 @@ async def set_one(books: Books, wishes: Wishes) -> Done:
             result: Result = "unchanged"
             budget = before
             break
-        if await books.state.budgets.put(budget):
+        if await books.keep(budget):
             result = "created" if is_new else "changed"
             break
     else:
@@ -77,8 +97,10 @@ async def set_one(books: Books, wishes: Wishes) -> Done:
     if result == "created" or budget.revision == 1:
         await books.state.outbox.put([_initialized(budget)])
     look = await books.look_at(budget)
+    await books.settle(budget)
+    [standing] = await books.standings_of(budget)
     waiting = [one for one in await _about(books, budget) if one.state == "pending"]
-    return Done(result=result, standing=look.standings[0], crossings=look.notices, notices=waiting)
+    return Done(result=result, standing=standing, crossings=look.notices, notices=waiting)
 
 
 async def again(books: Books, done: Done) -> Done:
@@ -113,7 +135,8 @@ async def remove_one(books: Books, name: str) -> tuple[Budget, bool]:
             created_at_ms=books.clock.now_ms(),
             is_removed=True,
         )
-        if await books.state.budgets.put(after):
+        if await books.keep(after):
+            await books.settle(after)
             return after, True
     raise _busy(name)
 
@@ -129,10 +152,18 @@ def _budget(books: Books, before: Budget | None, wishes: Wishes) -> Budget:
         raise ConfigurationError(message)
     scope = kept.scope if wishes.scope is None and kept else Scope.parse(wishes.scope or "")
     period = wishes.period or (kept.period if kept else "monthly")
+    unit = _one_of(BUDGET_UNITS, "--unit", wishes.unit) or (kept.unit if kept else "usd")
+    action = _one_of(BUDGET_ACTIONS, "--action", wishes.action) or (
+        kept.action if kept else "notify"
+    )
     return Budget(
         name=wishes.name,
         scope=scope,
-        limit_amount=kept.limit_amount if wishes.limit is None and kept else wishes.limit or 0,
+        limit_amount=_limit_amount(kept, wishes, unit),
+        unit=unit,
+        action=action,
+        grace_seconds=_grace_seconds(kept, wishes, action),
+        forecast=wishes.forecast if wishes.forecast is not None else bool(kept and kept.forecast),
         period=period,
         anchor_day=_anchor_day(books, kept, wishes, scope, period),
         thresholds=wishes.thresholds or (kept.thresholds if kept else THRESHOLDS_DEFAULT),
@@ -141,12 +172,45 @@ def _budget(books: Books, before: Budget | None, wishes: Wishes) -> Budget:
     )
 
 
+def _one_of(allowed: Sequence[_Choice], option: str, text: str | None) -> _Choice | None:
+    found = next((one for one in allowed if one == text), None)
+    if text is not None and found is None:
+        message = f"{option} {text}: give {' or '.join(allowed)}"
+        raise ConfigurationError(message)
+    return found
+
+
+def _limit_amount(kept: Budget | None, wishes: Wishes, unit: BudgetUnit) -> int:
+    """Return the limit in its unit: pico-dollars, tokens or requests."""
+    if wishes.limit is None and kept is not None:
+        if unit != kept.unit:
+            message = f"budget {kept.name}: --unit {unit} needs a --limit in it"
+            raise ConfigurationError(message)
+        return kept.limit_amount
+    pico_usd = parse_usd_to_pico(wishes.limit or "0")
+    if unit == "usd":
+        return pico_usd
+    whole, rest = divmod(pico_usd, PICO_PER_USD)
+    if rest:
+        message = f"--limit {wishes.limit}: give a whole number of {unit}"
+        raise ConfigurationError(message)
+    return whole
+
+
+def _grace_seconds(kept: Budget | None, wishes: Wishes, action: BudgetAction) -> int:
+    if wishes.grace_seconds is not None:
+        return wishes.grace_seconds
+    if action == "suspend" and (kept is None or kept.action != "suspend"):
+        return GRACE_SECONDS_DEFAULT
+    return kept.grace_seconds if kept else 0
+
+
 def _anchor_day(
     books: Books, kept: Budget | None, wishes: Wishes, scope: Scope, period: str
 ) -> int:
     if wishes.anchor is not None:
         return wishes.anchor
-    if period_days(period) is None:
+    if period_days(period) is None or is_rolling(period):
         return 0
     if kept is not None and kept.period == period:
         return kept.anchor_day

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from worker.adapters.clock import SystemClock
 from worker.announcer import Announced, Announcer
 from worker.bootstrap import State, open_bus
 from worker.core.budget_standing import Standing
 from worker.core.budget_terms import Budget
+from worker.core.enforcement import Mode
 from worker.core.errors import ConfigurationError
 from worker.core.events import budget_subject
 from worker.core.registry import Registry
+from worker.monitor import Monitor
+from worker.pipeline.budget_looks import keep_budget
 from worker.pipeline.budgets import BudgetWatch, Look, standings_of
+from worker.pipeline.suspensions import Suspensions
 from worker.ports import Ledger, Notice
 from worker.settings import Settings
 
@@ -52,11 +57,18 @@ class Books:
         self.state = state
         self.registry = registry
         self.clock = SystemClock()
+        self._watch = BudgetWatch(
+            ledger=ledger,
+            budgets=state.budgets,
+            outbox=state.outbox,
+            records=state.records,
+            clock=self.clock,
+            registry=lambda: self.registry,
+        )
 
     async def find(self, name: str) -> Budget | None:
         """Return a budget, also one that was removed."""
-        found = await self.state.budgets.budgets()
-        return next((budget for budget in found if budget.name == name), None)
+        return await self.state.budgets.find(name)
 
     async def get(self, name: str) -> Budget:
         """Return a budget, also one that was removed.
@@ -73,25 +85,40 @@ class Books:
     async def standings(self) -> list[Standing]:
         """Return how all budgets stand that were not removed, by name."""
         found = await self.state.budgets.budgets()
-        return await self._standings(*(one for one in found if not one.is_removed))
+        return await self.standings_of(*(one for one in found if not one.is_removed))
 
     async def shown(self, name: str) -> Shown:
         """Return everything about one budget."""
         budget = await self.get(name)
         notices = await self.state.outbox.about(budget_subject(name))
-        found = [] if budget.is_removed else await self._standings(budget)
+        found = [] if budget.is_removed else await self.standings_of(budget)
         return Shown(budget=budget, standing=found[0] if found else None, notices=notices)
 
     async def look_at(self, budget: Budget) -> Look:
         """Read what is spent of a budget, and write down what has been reached."""
-        watch = BudgetWatch(
-            ledger=self.ledger,
+        return await self._watch.look_at([budget])
+
+    async def keep(self, budget: Budget) -> bool:
+        """Keep the next revision of a budget, and have it looked at; False if it is not next."""
+        return await keep_budget(self.state.budgets, self._watch.looks, budget, self.registry)
+
+    async def settle(self, budget: Budget) -> None:
+        """Do at once what follows from a change: holds are put or lifted, as far as is due."""
+        holds = Suspensions(
+            records=self.state.records,
+            outbox=self.state.outbox,
+            clock=self.clock,
+            mode=cast("Mode", self.settings.enforcement.mode),
+        )
+        monitor = Monitor(
             budgets=self.state.budgets,
+            watch=self._watch,
+            holds=holds,
             outbox=self.state.outbox,
             clock=self.clock,
             registry=lambda: self.registry,
         )
-        return await watch.look_at([budget])
+        await monitor.settle(budget.name)
 
     async def announce(self, name: str | None, notices: Sequence[Notice]) -> Announced:
         """Announce notices that were just written on a bus, if one is named.
@@ -108,5 +135,8 @@ class Books:
         finally:
             await bus.close()
 
-    async def _standings(self, *budgets: Budget) -> list[Standing]:
-        return await standings_of(self.ledger, budgets, self.registry, self.clock.now_ms())
+    async def standings_of(self, *budgets: Budget) -> list[Standing]:
+        """Return how some budgets stand."""
+        return await standings_of(
+            self.ledger, budgets, self.registry, self.clock.now_ms(), self.state.records
+        )

@@ -69,6 +69,12 @@ def test_a_budget_is_made_before_anything_is_booked(run: Run, folder: Path) -> N
         "name": "research",
         "scope": "team/research",
         "limit_usd": "500.000000000001",
+        "limit": "500.000000000001",
+        "unit": "usd",
+        "action": "notify",
+        "grace_seconds": 0,
+        "forecast": False,
+        "origin": None,
         "period": "monthly",
         "anchor": None,
         "thresholds": [70, 90, 100],
@@ -81,8 +87,10 @@ def test_a_budget_is_made_before_anything_is_booked(run: Run, folder: Path) -> N
         "end": "2026-12-01T00:00:00Z",
         "time_zone": "UTC",
         "spent_usd": "0",
+        "spent": "0",
         "percent": "0",
         "state": "ok",
+        "deadline": None,
     }
     assert listed(run) == [budget]
     assert (folder / "ledgerock.db").exists()

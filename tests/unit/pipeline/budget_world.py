@@ -25,7 +25,7 @@ from worker.pipeline.budget_looks import BudgetLooks, keep_budget
 from worker.pipeline.budget_states import status_of
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.suspensions import Suspensions
-from worker.ports import Notice, Record
+from worker.ports import Notice, Rebooking, Record
 
 ALICE = "user/111122223333/alice"
 EVERYTHING = Scope("everything")
@@ -183,6 +183,38 @@ class World:
     async def state(self, name: str, first_day: int = OCTOBER) -> str:
         status = await self.status(name, first_day)
         return f"{status.state}{' closed' if status.is_closed else ''}"
+
+    async def state_or_none(self, name: str, first_day: int = OCTOBER) -> str | None:
+        record = await self.records.get(f"t#{name}", f"{first_day:07d}")
+        return None if record is None else status_of(record).state
+
+    async def names(self, name: str) -> list[str]:
+        """Return the names of all records of a budget."""
+        return [one.name for one in await self.records.partition(f"t#{name}")]
+
+    async def correct(self) -> set[Leaf]:
+        """Make all calls free, as new prices may, looking at no budget."""
+        cheap = poster(f"model,routing,unit,usd\n{PRO},*,input_tokens,0\n", self.registry)
+        entries = [one async for some in self.ledger.scan() for one in some]
+        wanted = [Rebooking(one, cheap.rate(one.evidence)) for one in entries]
+        assert await self.ledger.rebook(wanted) == len(wanted)
+        return {one.posting.leaf for one in entries}
+
+    async def count_reads(self) -> Counter[str]:
+        """Count how often budgets are read from now on."""
+        reads: Counter[str] = Counter()
+        for name in ("budgets", "changed", "find"):
+            self._count(name, reads)
+        return reads
+
+    def _count(self, name: str, reads: Counter[str]) -> None:
+        real = getattr(self.budgets, name)
+
+        async def counted(*arguments: Any) -> Any:
+            reads[name] += 1
+            return await real(*arguments)
+
+        setattr(self.budgets, name, counted)
 
     async def held(self, user: str = "alice") -> list[str]:
         """Return the budgets that hold a user."""
