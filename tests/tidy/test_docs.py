@@ -51,7 +51,7 @@ def settings_in(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "path, settings",
     [(WORKER, WORKERS), (ENFORCEMENT, set(ENFORCEMENT_ENVIRONMENT.values()))],
-    ids=str,
+    ids=["worker", "enforcement"],
 )
 def test_every_setting_is_described_on_its_page(path: Path, settings: set[str]) -> None:
     assert set(settings_in(path)) == settings
@@ -63,7 +63,7 @@ def test_every_setting_is_described_on_its_page(path: Path, settings: set[str]) 
         (WORKER, WORKER_ENVIRONMENT, WorkerSettings()),
         (ENFORCEMENT, ENFORCEMENT_ENVIRONMENT, EnforcementSettings()),
     ],
-    ids=str,
+    ids=["worker", "enforcement"],
 )
 def test_defaults_are_the_ones_that_hold(
     path: Path, variables: Mapping[str, str], made: object
