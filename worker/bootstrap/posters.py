@@ -15,7 +15,7 @@ from worker.core.registry import (
     ApplicationProfile,
     Registry,
 )
-from worker.pipeline.directory import load_learned
+from worker.pipeline.knowledge import load_learned
 from worker.ports import Records
 from worker.settings import Settings
 

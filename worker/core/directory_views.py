@@ -114,6 +114,11 @@ class View(msgspec.Struct, frozen=True):
         """The life that is, or was the last one."""
         return self.lives[-1]
 
+    def is_alive(self, principal: str) -> bool:
+        """Whether a principal of this subject was not deleted, as far as is known."""
+        found = [life for life in self.lives if life.principal == principal]
+        return not found or found[-1].is_alive
+
 
 def view_of(subject: Subject) -> View:
     """Work out what a subject's facts add up to."""

@@ -29,11 +29,9 @@ from worker.core.directory import (
     LifecycleFact,
     Subject,
     decode_subject,
-    encode_subject,
-    merged,
 )
 from worker.core.directory_events import agent_registered, agent_removed
-from worker.core.directory_views import AGENT, TEAM_TAG, View, learned_of, together, view_of
+from worker.core.directory_views import AGENT, TEAM_TAG, View, view_of
 from worker.core.enforcement_names import DIRECTORY, QUEUE_DIRECTORY
 from worker.core.errors import TransientError
 from worker.core.ledger import Amounts, Leaf
@@ -41,7 +39,6 @@ from worker.core.posting import Poster
 from worker.core.registry import (
     NOTHING_LEARNED,
     AmbiguousAgents,
-    LearnedFacts,
     Registry,
     parse_role_arn,
 )
@@ -49,8 +46,9 @@ from worker.core.results import LifecycleSeen
 from worker.pipeline.changes import Change, Changes, change_of
 from worker.pipeline.found_keys import KeyWatch
 from worker.pipeline.giving import TierGiver
+from worker.pipeline.knowledge import Knowledge, all_records, changed_since
 from worker.pipeline.notices import notice_of
-from worker.ports import Clock, Ledger, Outbox, Rebooking, Record, Records
+from worker.ports import Clock, Ledger, Outbox, Rebooking, Records
 
 REFRESH_SECONDS: Final = 5.0
 """How often it is asked what changed."""
@@ -140,7 +138,6 @@ class DirectoryWatch:
         self._clock = clock
         self._agents = agents
         self._keys = keys
-        self._team_tag = team_tag
         self._look_later = look_later
         self._outbox = outbox
         self._giver = giver
@@ -148,11 +145,7 @@ class DirectoryWatch:
         self._monotonic = monotonic
         self.at_end = at_end
         self._changes = Changes(ledger)
-        self._versions: dict[str, int] = {}
-        self._learned: dict[str, LearnedFacts] = {}
-        self._together = NOTHING_LEARNED
-        self._is_together = True
-        self._tag_keys: frozenset[str] = frozenset()
+        self._known = Knowledge(records, clock, team_tag, self._changed)
         self._asked_at: float | None = None
         self._asked_at_ms = 0
         self._asking = asyncio.Lock()
@@ -167,14 +160,13 @@ class DirectoryWatch:
             TransientError: The records cannot be read.
         """
         now, now_ms = self._monotonic(), self._clock.now_ms()
-        self._tag_keys = tag_keys_of(poster.registry)
-        after = ""
-        while page := await self._records.partition(DIRECTORY, after=after, limit=PAGE):
+        self._known.prepare(poster.registry)
+        async for page in all_records(self._records):
             for record in page:
-                self._take(record)
-                if record.name in self._learned and record.due_at_ms >= now_ms - RECENT_MS:
+                self._known.take(record)
+                is_recent = record.due_at_ms >= now_ms - RECENT_MS
+                if is_recent and record.name in self._known.learned:
                     self._recheck(record.name, record.due_at_ms - LOOK_BACK_MS, now + STALE_SECONDS)
-            after = page[-1].name
         self._asked_at, self._asked_at_ms = now, now_ms
         return self.knowing(poster)
 
@@ -187,11 +179,11 @@ class DirectoryWatch:
         by_subject: dict[str, list[LifecycleFact]] = {}
         for fact in self._wanted(seen):
             by_subject.setdefault(fact.subject, []).append(fact)
-        self._tag_keys = tag_keys_of(poster.registry)
+        self._known.prepare(poster.registry)
         subjects = sorted(by_subject)
         for first in range(0, len(subjects), WRITTEN_TOGETHER):
             some = subjects[first : first + WRITTEN_TOGETHER]
-            await self._keep({name: by_subject[name] for name in some})
+            await self._known.keep({name: by_subject[name] for name in some})
         return self.knowing(poster)
 
     async def refresh(self, poster: Poster) -> Poster:
@@ -209,20 +201,24 @@ class DirectoryWatch:
             try:
                 if self._asked_at is None:
                     return await self.load(poster)
-                self._tag_keys = tag_keys_of(poster.registry)
+                self._known.prepare(poster.registry)
                 asked_ms = self._clock.now_ms()
                 from_ms = self._asked_at_ms - BEHIND_MS
                 async for records in self._records.due(
                     QUEUE_DIRECTORY, asked_ms + BEHIND_MS, from_ms=from_ms
                 ):
                     for record in records:
-                        self._hear(record)
+                        self._known.hear(record)
                 self._asked_at, self._asked_at_ms = now, asked_ms
                 poster = self.knowing(poster)
                 await self._due_rechecks(poster)
             except TransientError:
                 pass
             return self.knowing(poster)
+
+    def knowing(self, poster: Poster) -> Poster:
+        """Return a poster that knows all that is known here; the same one if it does."""
+        return self._known.knowing(poster)
 
     def _is_fresh(self, now: float) -> bool:
         return self._asked_at is not None and now - self._asked_at < REFRESH_SECONDS
@@ -233,74 +229,6 @@ class DirectoryWatch:
             for one in seen
             if (self._agents if one.fact.subject.startswith(AGENT) else self._keys)
         ]
-
-    async def _keep(self, told: dict[str, list[LifecycleFact]]) -> None:
-        """Merge facts into the records of some subjects."""
-        left = dict(told)
-        for _ in range(ATTEMPTS):
-            found = await self._records.get_many([(DIRECTORY, name) for name in left])
-            written: list[Record] = []
-            for name, facts in left.items():
-                record = found.get((DIRECTORY, name))
-                before = Subject(name) if record is None else decode_subject(name, record.body)
-                after = merged(before, facts)
-                if record is not None and after == before:
-                    self._hear(record)
-                    continue
-                version = 1 if record is None else record.version + 1
-                written.append(
-                    Record(
-                        partition=DIRECTORY,
-                        name=name,
-                        body=encode_subject(after),
-                        version=version,
-                        queue=QUEUE_DIRECTORY,
-                        due_at_ms=self._clock.now_ms(),
-                    )
-                )
-            if not written or await self._records.write(written):
-                for record in written:
-                    self._hear(record)
-                return
-            left = {record.name: told[record.name] for record in written}
-        names = ", ".join(sorted(left)[:3])
-        raise TransientError(f"{names}: others are noting facts at the same time; try again")
-
-    def _take(self, record: Record) -> None:
-        """Know what a record says."""
-        if record.version < self._versions.get(record.name, 0):
-            return
-        self._versions[record.name] = record.version
-        subject = decode_subject(record.name, record.body)
-        learned = learned_of(subject, self._team_tag, self._tag_keys)
-        if learned == self._learned.get(record.name, NOTHING_LEARNED):
-            return
-        if learned == NOTHING_LEARNED:
-            self._learned.pop(record.name, None)
-        else:
-            self._learned[record.name] = learned
-        self._is_together = False
-
-    def _hear(self, record: Record) -> None:
-        """Know what was learned, here or elsewhere; calls that it moves are looked for."""
-        if record.version <= self._versions.get(record.name, 0):
-            return
-        before = self._learned.get(record.name, NOTHING_LEARNED)
-        self._take(record)
-        after = self._learned.get(record.name, NOTHING_LEARNED)
-        from_ms = changed_since(before, after)
-        if from_ms is not None:
-            now = self._monotonic()
-            self._recheck(record.name, from_ms, now, now + STALE_SECONDS)
-
-    def knowing(self, poster: Poster) -> Poster:
-        """Return a poster that knows all that is known here; the same one if it does."""
-        if not self._is_together:
-            known = together(self._learned[name] for name in sorted(self._learned))
-            self._together, self._is_together = known, True
-        if poster.registry.learned is self._together or poster.registry.learned == self._together:
-            return poster
-        return Poster(poster.catalogue, poster.registry.with_directory(self._together))
 
     # --- Following up -------------------------------------------------------------------------
 
@@ -334,6 +262,20 @@ class DirectoryWatch:
             await self._giver.first_use(leaves)
         return Followed(self._changes.now())
 
+    async def do_due(self) -> None:
+        """Do what is due and no commit waits for: tags to be mended, tiers that have changed.
+
+        For the monitor, beside its other work: changed tiers are given to everybody at once.
+
+        Raises:
+            TransientError: The next call does the rest.
+            ConfigurationError: The tiers were never right.
+        """
+        if self._found_keys is not None:
+            await self._found_keys.keep_up()
+        if self._giver is not None:
+            await self._giver.keep_up()
+
     def followed_up(self, followed: Followed) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""
         self._changes.followed_up(followed.changes)
@@ -348,7 +290,7 @@ class DirectoryWatch:
         """
         identities: set[str] = set()
         times: list[int] = []
-        for name, learned in self._learned.items():
+        for name, learned in self._known.learned.items():
             identities |= self._identities(await self._view(name))
             since = changed_since(NOTHING_LEARNED, learned)
             times += [] if since is None else [since]
@@ -389,13 +331,17 @@ class DirectoryWatch:
 
     def _moves(self, fact: LifecycleFact) -> bool:
         """Whether a fact may change who pays for calls, or in which team or pool."""
-        keys = {key for key, _ in fact.tags}.union(fact.tag_keys)
-        if keys & {self._team_tag, *self._tag_keys}:
+        if any(map(self._known.decides, (*(key for key, _ in fact.tags), *fact.tag_keys))):
             return True
         if fact.subject.startswith(AGENT):
             return fact.kind in ROLE_KINDS
-        known = self._learned.get(fact.subject, NOTHING_LEARNED)
+        known = self._known.learned.get(fact.subject, NOTHING_LEARNED)
         return fact.kind in {"created", "deleted"} and bool(known.incarnations)
+
+    def _changed(self, name: str, from_ms: int) -> None:
+        """Have calls looked for now, and once more when all know of a change."""
+        now = self._monotonic()
+        self._recheck(name, from_ms, now, now + STALE_SECONDS)
 
     def _recheck(self, name: str, from_ms: int, *times: float) -> None:
         """Have calls of a subject looked for at some times."""
@@ -439,36 +385,9 @@ class DirectoryWatch:
             names = {key_of("role", one.account, one.name) for one in arns if one is not None}
         found = set(names)
         for one in names:
-            for again in self._learned.get(one, NOTHING_LEARNED).incarnations:
+            for again in self._known.learned.get(one, NOTHING_LEARNED).incarnations:
                 found.update(f"{one}/{unique_id}" for _, unique_id in again.made[1:])
         return found
-
-
-async def load_learned(records: Records, registry: Registry, team_tag: str) -> LearnedFacts:
-    """Return all that lifecycle events said of agents and principals, for a command.
-
-    Args:
-        records: Keep the facts.
-        registry: Says which tags pools ask for.
-        team_tag: The tag that names a principal's team.
-
-    Raises:
-        TransientError: The records cannot be read.
-    """
-    wanted = tag_keys_of(registry)
-    learned: dict[str, LearnedFacts] = {}
-    after = ""
-    while page := await records.partition(DIRECTORY, after=after, limit=PAGE):
-        for record in page:
-            subject = decode_subject(record.name, record.body)
-            learned[record.name] = learned_of(subject, team_tag, wanted)
-        after = page[-1].name
-    return together(learned[name] for name in sorted(learned))
-
-
-def tag_keys_of(registry: Registry) -> frozenset[str]:
-    """Return the tags that pools ask for."""
-    return frozenset(key for pool in registry.pools for key, _ in pool.tags)
 
 
 def sharing(view: View, registry: Registry) -> list[str]:
@@ -483,15 +402,3 @@ def sharing(view: View, registry: Registry) -> list[str]:
             if isinstance(mapped, AmbiguousAgents):
                 found.update(mapped.agent_ids)
     return sorted(found - {view.id})
-
-
-def changed_since(before: LearnedFacts, after: LearnedFacts) -> int | None:
-    """Return since when two states of knowledge differ; None if they do not."""
-    if before == after:
-        return None
-    times: list[int] = []
-    for old, new in ((before.agents, after.agents), (before.principals, after.principals)):
-        times += [fact.period.from_ms or 0 for fact in {*old} ^ {*new}]
-    for one in {*before.incarnations} ^ {*after.incarnations}:
-        times += [from_ms for from_ms, _ in one.made[1:]]
-    return min(times, default=0)
