@@ -216,6 +216,10 @@ class EmulatedWorld:
         who = {f"{kind.capitalize()}Name": name}
         await self._at().plain(f"attach_{kind}_policy", **who, PolicyArn=arn)
 
+    async def detach(self, kind: str, name: str, arn: str) -> None:
+        who = {f"{kind.capitalize()}Name": name}
+        await self._at().plain(f"detach_{kind}_policy", **who, PolicyArn=arn)
+
     async def remove(self, kind: str, name: str) -> None:
         at, who = self._at(), {f"{kind.capitalize()}Name": name}
         for arn in await at.attached(kind, name):

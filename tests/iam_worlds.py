@@ -91,6 +91,9 @@ class World(Protocol):
     async def attach(self, kind: str, name: str, arn: str) -> None:
         """Attach a policy, whatever the quota."""
 
+    async def detach(self, kind: str, name: str, arn: str) -> None:
+        """Detach a policy."""
+
     async def remove(self, kind: str, name: str) -> None:
         """Delete a user or role with all that it has."""
 
@@ -160,6 +163,9 @@ class MemoryWorld:
 
     async def attach(self, kind: str, name: str, arn: str) -> None:
         self._iam.entities[kind, HOME, name].attached.add(arn)
+
+    async def detach(self, kind: str, name: str, arn: str) -> None:
+        self._iam.entities[kind, HOME, name].attached.discard(arn)
 
     async def remove(self, kind: Any, name: str) -> None:
         self._iam.remove(kind, HOME, name)

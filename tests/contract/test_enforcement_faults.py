@@ -3,15 +3,25 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.calls import asynchronous
 from tests.iam_cases import MODES, OpenWorld, case, filled
 from tests.iam_emulated import in_localstack
-from tests.iam_worlds import HOME, State, World, document_with, in_memory, is_change, unused
+from tests.iam_worlds import (
+    HOME,
+    READ_LOGS,
+    State,
+    World,
+    document_with,
+    in_memory,
+    is_change,
+    unused,
+)
 from worker.core.enforcement import Mode
 from worker.core.errors import EnforcementError
-from worker.core.targets import TargetKind
+from worker.core.targets import Target, TargetKind
 from worker.ports import Order
 
 
@@ -186,3 +196,96 @@ async def test_what_finds_no_room_any_more_is_an_error_and_comes_back_later(
         await one.restore()
         state = await one.state()
         assert state == one.before._replace(inline=one.before.inline | {"new": document_with(200)})
+
+
+@asynchronous
+async def test_policies_that_came_meanwhile_yield_the_place_of_the_deny(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        await filled(world, one)
+        await one.suspend()
+        for _ in range(8):
+            await world.attach("user", one.target.name, await world.policy())
+        await one.restore()
+        assert await world.enforcement.unrestored(one.order, one.snapshot) == []
+        state = await one.state()
+        assert len(state.attached) == 10
+        assert {*one.before.attached} < {*state.attached}
+        assert await world.policies(one.order.suspension_id) == []
+
+
+# --- Reading back --------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_a_deny_that_was_tampered_with_is_missing_and_mended(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        one = await case(world, "role")
+        await one.suspend()
+        name = f"ledgerock-deny-{one.order.suspension_id}"
+        await world.put_inline("role", one.target.name, name, READ_LOGS)
+        missing = await world.enforcement.unsuspended(one.order, one.snapshot)
+        assert missing == [f"{one.target}: the policy {name} is not there"]
+        await one.suspend()
+        await one.assert_suspended()
+        await one.restore()
+        await one.assert_as_before()
+
+
+@asynchronous
+async def test_a_managed_deny_that_was_detached_is_missing_until_it_is_attached_again(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world() as world:
+        one = await case(world, "user")
+        await filled(world, one)
+        await one.suspend()
+        [arn] = await world.policies(one.order.suspension_id)
+        await world.detach("user", one.target.name, arn)
+        name = f"ledgerock-deny-{one.order.suspension_id}"
+        missing = await world.enforcement.unsuspended(one.order, one.snapshot)
+        assert missing == [f"{one.target}: the policy {name} is not there"]
+        # It is attached to nobody, and still has to go.
+        left = await world.enforcement.unrestored(one.order, one.snapshot)
+        assert left == [f"{one.target}: the policy {arn} is still there"]
+        await one.suspend()
+        assert await world.enforcement.unsuspended(one.order, one.snapshot) == []
+        await one.restore()
+        await one.assert_as_before()
+
+
+@asynchronous
+async def test_all_that_is_not_back_yet_is_named(open_world: OpenWorld) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        named = [
+            *(f"{arn} is {{}}attached" for arn in one.snapshot.attached),
+            "the inline policy call-models is {}there",
+            "the inline policy read-logs is {}there",
+            "the API key ACCAONE is {}active",
+        ]
+        own = f"the policy ledgerock-deny-{one.order.suspension_id} is {{}}there"
+        missing = await world.enforcement.unsuspended(one.order, one.snapshot)
+        expected = [own.format("not "), *(text.format("") for text in named)]
+        assert missing == [f"{one.target}: {text}" for text in expected]
+        await one.suspend()
+        left = await world.enforcement.unrestored(one.order, one.snapshot)
+        expected = [own.format("still "), *(text.format("not ") for text in named)]
+        assert left == [f"{one.target}: {text}" for text in expected]
+
+
+@asynchronous
+async def test_nothing_is_taken_from_the_role_of_a_session_whatever_the_snapshot(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world() as world:
+        role = await case(world, "role", "detach")
+        target = Target("session", HOME, role.target.name, "ann")
+        full = msgspec.structs.replace(role.snapshot, target=target)
+        await world.enforcement.suspend(role.order, full)
+        assert (await role.state()).attached == role.before.attached
+        assert await world.enforcement.unsuspended(role.order, full) == []
+        await world.enforcement.restore(role.order, full)
+        await role.assert_as_before()

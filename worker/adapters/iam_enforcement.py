@@ -162,13 +162,12 @@ class IamEnforcement:
         """Return the user or role, which must have the unique id if one is given."""
         kind: EntityKind = "user" if target.kind == "user" else "role"
         entity = await self._iam.find(kind, target.account, target.name)
-        for wanted in filter(None, (unique_id, target.unique_id)):
-            if entity.unique_id != wanted:
-                message = (
-                    f"{target}: the {kind} that was meant ({wanted}) is gone; the one of this name "
-                    f"is another ({entity.unique_id}), and is left alone"
-                )
-                raise MissingPrincipalError(message)
+        if unique_id and entity.unique_id != unique_id:
+            message = (
+                f"{target}: the {kind} that was meant ({unique_id}) is gone; the one of this name "
+                f"is another ({entity.unique_id}), and is left alone"
+            )
+            raise MissingPrincipalError(message)
         if kind == "role":
             refuse_path(str(target), entity.path, entity.name)
         return entity
