@@ -68,7 +68,10 @@ def test_every_detail_type_has_a_strict_schema_and_no_other_has() -> None:
         objects = [schema]
         while objects:
             one = objects.pop()
-            if one.get("type") == "object":
+            if one.get("type") == "object" and "properties" not in one:
+                assert one["additionalProperties"]["maxLength"] <= TEXT_LENGTH_MAX, "a map of texts"
+                assert one["maxProperties"] <= 100
+            elif one.get("type") == "object":
                 assert one["additionalProperties"] is False
                 assert set(one["required"]) <= set(one["properties"])
                 objects += one["properties"].values()
@@ -88,9 +91,12 @@ def test_a_crossing_tells_whose_budget_what_was_spent_and_how_serious_it_is() ->
         "budget": {
             "name": "alice-monthly",
             "revision": 3,
+            "unit": "usd",
+            "limit": "10",
             "limit_usd": "10",
             "period": "monthly",
             "thresholds": [70, 90, 100],
+            "action": "notify",
         },
         "period": {
             "start": "2026-11-01T00:00:00.000Z",
@@ -101,6 +107,9 @@ def test_a_crossing_tells_whose_budget_what_was_spent_and_how_serious_it_is() ->
         },
         "threshold": 70,
         "level": "warning",
+        "unit": "usd",
+        "spent": "7.350000000001",
+        "limit": "10",
         "spent_usd": "7.350000000001",
         "limit_usd": "10",
         "percent": "73.5",
@@ -111,6 +120,12 @@ def test_a_crossing_tells_whose_budget_what_was_spent_and_how_serious_it_is() ->
             "7.350000000001 of 10 USD (73.5 %) from 2026-11-01 to 2026-11-30, and crossed the "
             "threshold of 70 %."
         ),
+        "action": "notify",
+        "next": (
+            "Nothing is done by itself: this budget only notifies. The next threshold is 90 %. "
+            "The period ends 2026-12-01T00:00:00.000Z."
+        ),
+        "command": "ledgerock budgets set alice-monthly --limit NEW_LIMIT",
     }
 
 
