@@ -13,16 +13,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 import msgspec
 
 from worker.core.attribution import encode_segment
 from worker.core.budget_terms import Budget
-from worker.core.directory import decode_subject
+from worker.core.directory import Keys, decode_subject
 from worker.core.directory_views import lives_of
-from worker.core.enforcement_names import DIRECTORY, PROVISIONED
+from worker.core.enforcement_names import DIRECTORY, KEYS, PROVISIONED
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 from worker.core.provision import (
     LIMITED_ACCESS,
@@ -30,12 +30,15 @@ from worker.core.provision import (
     USER_PATH,
     Provision,
     check_user_name,
+    noted,
+    own_tags,
 )
 from worker.ports import Clock, Record, Records
 from worker.ports.provisioning import Home, KeyUser, NewKey, Provisioning
 
 ATTEMPTS: Final = 3
 """How often taking away is tried when something passes."""
+ATTEMPTS_KEEPING: Final = 10
 _decode: Final = msgspec.json.Decoder(Provision).decode
 
 
@@ -87,17 +90,14 @@ class Listed:
     is_elsewhere: bool = False
 
 
-class BudgetKeeper:
-    """Sets and removes budgets; what stands behind it is the ledger's."""
+class BudgetKeeper(Protocol):
+    """Sets and removes budgets."""
 
-    def __init__(
-        self,
-        give: Callable[[Budget], Awaitable[None]],
-        close: Callable[[str], Awaitable[None]],
-    ) -> None:
-        """Take the two things that it can do."""
-        self.give = give
-        self.close = close
+    async def give(self, budget: Budget) -> None:
+        """Set a budget, unless it is set like that already."""
+
+    async def close(self, name: str) -> None:
+        """Remove a budget, unless it is gone."""
 
 
 class KeyWork:
@@ -227,7 +227,7 @@ class KeyWork:
 
     async def _make(self, wish: KeyWish, provision: Provision, *, was_cleaned: bool) -> Created:
         name = wish.name
-        tags = [(PROVISIONED_TAG, provision.intent), *wish.tags]
+        tags = [*own_tags(provision), *wish.tags]
         user = await self._iam.create_user(name, path=USER_PATH, tags=tags, boundary=wish.boundary)
         if user is None:
             # An answer that was lost, or somebody who was faster than us by a moment.
@@ -339,13 +339,26 @@ class KeyWork:
         return kept
 
     async def _keep(self, provision: Provision) -> Provision | None:
-        """Write the next version; None if somebody else did."""
+        """Write the next version, here and in the directory at once; None if somebody else did."""
         version = provision.version + 1
         body = msgspec.json.encode(msgspec.structs.replace(provision, version=0))
-        record = Record(PROVISIONED, provision.subject, body, version)
-        if not await self._records.write([record]):
-            return None
-        return msgspec.structs.replace(provision, version=version)
+        own = Record(PROVISIONED, provision.subject, body, version)
+        for _ in range(ATTEMPTS_KEEPING):
+            record = await self._records.get(KEYS, provision.subject)
+            keys = Keys(provision.subject)
+            if record is not None:
+                keys = msgspec.json.decode(record.body, type=Keys)
+            encoded = msgspec.json.encode(noted(keys, provision))
+            queue, due_at_ms = ("", 0) if record is None else (record.queue, record.due_at_ms)
+            after = 1 if record is None else record.version + 1
+            both = [own, Record(KEYS, provision.subject, encoded, after, queue, due_at_ms)]
+            if await self._records.write(both):
+                return msgspec.structs.replace(provision, version=version)
+            now = await self._find(provision.subject)
+            if (0 if now is None else now.version) != provision.version:
+                return None
+        message = f"{provision.subject}: its keys are noted by others at the same time; try again"
+        raise TransientError(message)
 
 
 async def _tried(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import budgets, explain, prices, quarantine, rebook, replay, report, verify
+from worker.cli import budgets, explain, keys, prices, quarantine, rebook, replay, report, verify
 from worker.cli import worker as worker_command
 from worker.cli.group import SpeakingGroup
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for module in (replay, explain, report, verify, rebook, worker_command):
     module.register(app)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(keys.app, name="keys")
 app.add_typer(prices.app, name="prices")
 app.add_typer(quarantine.app, name="quarantine")
 

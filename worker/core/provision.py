@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.core.directory import BEDROCK_SERVICE, LifecycleFact
+from worker.core.directory import MANAGED_TAG, PROVISIONED, Keys
 from worker.core.errors import ConfigurationError
 
 PROVISIONED_TAG: Final = "ledgerock:provisioned"
@@ -30,8 +30,8 @@ KEY_DAYS_MAX: Final = 36_600
 
 ProvisionState = Literal["creating", "ready", "removing", "removed"]
 
-_CLOCKS_APART_MS: Final = 300_000
-"""CloudTrail's clock and ours may differ; its times are cut to seconds."""
+_IDS_MAX: Final = 200
+"""Ids of keys that are remembered of one user."""
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}", re.ASCII)
 
 
@@ -68,19 +68,32 @@ class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 0
 
 
-def is_provisioned(provision: Provision | None, fact: LifecycleFact) -> bool:
-    """Whether a Bedrock API key that an event tells of was made by `ledgerock keys`.
+def noted(keys: Keys, provision: Provision) -> Keys:
+    """Return what the directory is to know of a user's keys, so that our own are no news.
 
     Args:
-        provision: What is written down of the event's subject; None for nothing.
-        fact: Of kind `key_created`.
+        keys: What is written down there by now.
+        provision: What is written down here, as of the same moment.
     """
-    if provision is None or fact.service != BEDROCK_SERVICE:
-        return False
-    # While it is being made, the key's id is not written down yet; afterwards every id is.
-    return fact.key_id in provision.key_ids or (
-        provision.state == "creating" and fact.at_ms >= provision.created_at_ms - _CLOCKS_APART_MS
+    is_wanted = provision.state == "creating"
+    known = [*keys.key_ids, *(one for one in provision.key_ids if one not in keys.key_ids)]
+    own = {MANAGED_TAG: PROVISIONED, PROVISIONED_TAG: provision.intent}
+    tags = {key: value for key, value in keys.tags if key not in own}
+    if provision.state != "removed":
+        tags |= own
+    return msgspec.structs.replace(
+        keys,
+        wanted_at_ms=provision.created_at_ms if is_wanted else 0,
+        key_ids=tuple(known[-_IDS_MAX:]),
+        found_ids=tuple(one for one in keys.found_ids if one not in provision.key_ids),
+        tags=tuple(sorted(tags.items())),
+        by=provision.by,
     )
+
+
+def own_tags(provision: Provision) -> list[tuple[str, str]]:
+    """Return the tags that say that a user was made here."""
+    return [(MANAGED_TAG, PROVISIONED), (PROVISIONED_TAG, provision.intent)]
 
 
 def check_user_name(name: str) -> None:
