@@ -132,7 +132,7 @@ class Model:
                 with contextlib.suppress(TransientError):
                     await task
 
-    async def free(self, *_: Any) -> None:
+    async def free(self, *_whom: Any) -> None:
         """Let whoever is slow go on."""
         for _, gate, task in self.slow:
             gate.set()

@@ -170,8 +170,8 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
         phase_at_ms: Since when it is in this phase.
         waived: Holds that a person lifted although their budgets are still exceeded.
         was_suspended: Under this `suspension_id` it was verified to be suspended.
-        is_contended: A claim ran out under this `suspension_id`: its worker may still be at it,
-            so that what was verified is looked at once more after some minutes.
+        contended_until_ms: A claim ran out under this `suspension_id`: until then its worker may
+            still be at it, and after that what was verified is looked at once more. 0 for none.
         why: What brought about this phase, one line for people.
         by: Who did: `ledgerock`, or the person who asked.
         version: As of `BudgetStatus`.
@@ -192,7 +192,7 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
     phase_at_ms: int = 0
     waived: tuple[Waiver, ...] = ()
     was_suspended: bool = False
-    is_contended: bool = False
+    contended_until_ms: int = 0
     why: str = ""
     by: str = "ledgerock"
     version: int = 0

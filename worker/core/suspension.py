@@ -31,7 +31,8 @@ and for whatever a worker reports without holding the claim, or of the opposite 
 (3) Other holds remain. A waiver may be kept of the one that was lifted.
 (4) A re-check: something of a slow worker may be left. So it is with `suspended`.
 (5) Re-checked once a day: somebody may have taken away what was put there.
-(6) Looked at once more after `RECHECK_MS` if a claim ran out under this suspension, else never.
+(6) Looked at once more `RECHECK_MS` after a claim ran out under this suspension; else never. So
+    it is with `suspended`.
 (7) There is nobody to suspend, though there are reasons to; looked at again once a day.
 """
 
@@ -220,7 +221,7 @@ def _hold_put(before: Suspension, given: HoldPut, now_ms: int) -> Suspension | N
         return msgspec.structs.replace(before, holds=holds, waived=waived)
     after = _in_phase(before, "required", now_ms, why=hold.reason, by=hold.by)
     number = before.number + 1
-    if before.phase == "clear" and not before.is_contended:
+    if before.phase == "clear" and not before.contended_until_ms:
         after = msgspec.structs.replace(
             after,
             suspension_id=suspension_id_of(before.principal, number),
@@ -281,7 +282,7 @@ def _claimed(before: Suspension, given: Claimed, now_ms: int) -> Suspension | No
         claimed_until_ms=given.until_ms,
         due_at_ms=given.until_ms,
         # Nobody gave back the claim that was there: its worker was killed, or is slow.
-        is_contended=before.is_contended or bool(before.claim),
+        contended_until_ms=now_ms + RECHECK_MS if before.claim else before.contended_until_ms,
     )
 
 
@@ -302,21 +303,21 @@ def _reported(
 
 
 def _verified(before: Suspension, given: Verified, now_ms: int) -> Suspension:
-    is_recheck = is_settled(before)
     phase: Phase = "suspended" if given.action == "suspend" else "clear"
-    is_contended = before.is_contended and not is_recheck
-    daily = now_ms + DAILY_MS if phase == "suspended" else 0
+    until_ms = before.contended_until_ms
+    recheck_ms = until_ms if now_ms < until_ms else 0
+    daily_ms = now_ms + DAILY_MS if phase == "suspended" else 0
     after = msgspec.structs.replace(
         before,
         phase=phase,
-        phase_at_ms=before.phase_at_ms if is_recheck else now_ms,
+        phase_at_ms=before.phase_at_ms if is_settled(before) else now_ms,
         attempts=0,
         failure="",
         needs_person=False,
-        is_contended=is_contended,
+        contended_until_ms=recheck_ms,
         was_suspended=before.was_suspended or phase == "suspended",
     )
-    return _unclaimed(after, due_at_ms=now_ms + RECHECK_MS if is_contended else daily)
+    return _unclaimed(after, due_at_ms=recheck_ms or daily_ms)
 
 
 def _failed(before: Suspension, given: Failed, now_ms: int) -> Suspension:
@@ -344,7 +345,7 @@ def _gone(before: Suspension, given: Gone, now_ms: int) -> Suspension:
         attempts=0 if is_over else before.attempts + 1,
         failure=given.reason,
         needs_person=False,
-        is_contended=before.is_contended and not is_over,
+        contended_until_ms=0 if is_over else before.contended_until_ms,
     )
     return _unclaimed(after, due_at_ms=0 if is_over else now_ms + DAILY_MS)
 

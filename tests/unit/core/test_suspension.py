@@ -140,8 +140,8 @@ def test_one_claims_and_the_others_wait_until_it_runs_out(phase: Phase) -> None:
     other = Claimed("two", NOW + 9 * CLAIM_MS)
     assert turned(claimed, other, NOW + CLAIM_MS - 1) is None
     taken = after(claimed, other, now_ms=NOW + CLAIM_MS)
-    assert (taken.claim, taken.is_contended) == ("two", True)
-    assert not claimed.is_contended
+    assert (taken.claim, taken.contended_until_ms) == ("two", NOW + CLAIM_MS + RECHECK_MS)
+    assert not claimed.contended_until_ms
     action = action_of(taken)
     for late in (Verified("one", action), Failed("one", action, "x"), Gone("one", action, "x")):
         assert turned(taken, late, NOW + CLAIM_MS) is None, "its claim was lost"
@@ -153,7 +153,7 @@ def test_a_claim_is_given_back() -> None:
     free = after(claimed, Released("one", NOW + 7))
     assert (free.claim, free.claimed_until_ms, free.due_at_ms) == ("", 0, NOW + 7)
     assert after(claimed, Released("one")).due_at_ms == NOW
-    assert not after(free, Claimed("two", NOW + 9)).is_contended
+    assert not after(free, Claimed("two", NOW + 9)).contended_until_ms
     assert turned(free, Released(""), NOW) is None
     assert turned(free, Claimed("", NOW + 9), NOW) is None
 
@@ -238,22 +238,33 @@ def contended(start: Suspension) -> Suspension:
     return after(after(start, CLAIM), Claimed("two", NOW + 9**9), now_ms=NOW + CLAIM_MS)
 
 
-def test_after_a_lost_claim_it_is_looked_at_once_more() -> None:
-    suspended = after(contended(REQUIRED), Verified("two", "suspend"))
-    assert suspended.due_at_ms == NOW + RECHECK_MS
-    looked = after(suspended, CLAIM, Verified("one", "suspend"))
-    assert (looked.due_at_ms, looked.is_contended) == (NOW + DAILY_MS, False)
-    restored = after(contended(RESTORING), Verified("two", "restore"))
-    assert (restored.phase, restored.due_at_ms) == ("clear", NOW + RECHECK_MS)
-    looked = after(restored, CLAIM, Verified("one", "restore"))
-    assert (looked.phase, looked.due_at_ms, looked.is_contended) == ("clear", 0, False)
+@pytest.mark.parametrize("start, action", [(REQUIRED, "suspend"), (RESTORING, "restore")])
+def test_after_a_lost_claim_it_is_looked_at_once_more(start: Suspension, action: Any) -> None:
+    now_ms = NOW + CLAIM_MS
+    done = after(contended(start), Verified("two", action), now_ms=now_ms)
+    assert done.phase == ("suspended" if action == "suspend" else "clear")
+    assert done.due_at_ms == done.contended_until_ms == now_ms + RECHECK_MS
+    early = after(done, Claimed("one", NOW + 9**9), Verified("one", action), now_ms=now_ms + 9)
+    assert early.due_at_ms == now_ms + RECHECK_MS, "the slow one may not be done yet"
+    due_ms = done.due_at_ms
+    looked = after(done, Claimed("one", NOW + 9**9), Verified("one", action), now_ms=due_ms)
+    assert looked.contended_until_ms == 0
+    assert looked.due_at_ms == (due_ms + DAILY_MS if action == "suspend" else 0)
+
+
+def test_what_is_verified_that_late_needs_no_other_look() -> None:
+    late_ms = NOW + CLAIM_MS + RECHECK_MS
+    done = after(contended(RESTORING), Verified("two", "restore"), now_ms=late_ms)
+    assert (done.due_at_ms, done.contended_until_ms) == (0, 0)
 
 
 def test_until_then_a_new_hold_goes_on_with_the_old_snapshots() -> None:
-    restored = after(contended(RESTORING), Verified("two", "restore"))
+    now_ms = NOW + CLAIM_MS
+    restored = after(contended(RESTORING), Verified("two", "restore"), now_ms=now_ms)
     again = after(restored, HoldPut(hold("daily")))
     assert (again.suspension_id, again.number) == (REQUIRED.suspension_id, 2)
-    settled = after(restored, CLAIM, Verified("one", "restore"))
+    due_ms = restored.due_at_ms
+    settled = after(restored, CLAIM, Verified("one", "restore"), now_ms=due_ms)
     assert after(settled, HoldPut(hold("daily"))).suspension_id == suspension_id_of(ALICE, 2)
 
 
@@ -306,7 +317,7 @@ def test_whatever_comes_phases_and_holds_agree(inputs: list[tuple[Input, int]]) 
             isinstance(given_one, HoldPut) and one.phase in {"clear", "restoring"}
         )
         is_new = changed.suspension_id != one.suspension_id
-        assert not is_new or (one.phase == "clear" and not one.is_contended)
+        assert not is_new or (one.phase == "clear" and not one.contended_until_ms)
         if changed.phase in {"suspended", "clear"} and changed.phase != one.phase:
             assert isinstance(given_one, Verified | Gone), "only what was verified is recorded"
         assert changed.principal == ALICE
