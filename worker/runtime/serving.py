@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import signal
 
@@ -12,6 +11,7 @@ import structlog
 from worker import __version__
 from worker.adapters.clock import SystemClock
 from worker.bootstrap import Booking, open_worker
+from worker.runtime.due import due_parts
 from worker.runtime.worker import Worker
 from worker.settings import Settings
 
@@ -34,6 +34,9 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
             settings=settings.worker,
             clock=SystemClock(),
             announcer=booking.announcer,
+            tellers=booking.tellers,
+            due=due_parts(booking, lambda: worker.meter),
+            due_seconds=settings.enforcement.monitor_seconds,
             check=lambda: _check(booking),
             requests=() if booking.dynamo is None else (booking.dynamo,),
             burst=burst,
@@ -44,7 +47,7 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
             version=__version__,
             process=os.getpid(),
             burst=burst,
-            settings=dataclasses.asdict(settings),
+            settings=settings.shown(),
         )
         loop = asyncio.get_running_loop()
         for one in SIGNALS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from worker.runtime.heartbeat import keep_extending
 from worker.runtime.holding import Holdings
 from worker.runtime.http import make_application, served
 from worker.runtime.metrics import PrometheusMeter
+from worker.runtime.monitoring import Monitoring, Part
 from worker.runtime.receiving import Receiving
 from worker.runtime.working import STOPPING, Books, Working
 from worker.settings import WorkerSettings
@@ -53,6 +54,9 @@ class Worker:
         settings: How to work.
         clock: Ledger time.
         announcer: Announces what was written down; None where somebody else does.
+        tellers: Tell people of it, by the name of their channel.
+        due: Does what is due besides booking, by name, in this order; see `Monitoring`.
+        due_seconds: How often.
         check: Raises if the ledger cannot be used; called at the start.
         requests: Counts requests to DynamoDB.
         burst: End as soon as nothing is left to do.
@@ -66,6 +70,9 @@ class Worker:
         settings: WorkerSettings,
         clock: Clock,
         announcer: Announces | None = None,
+        tellers: Mapping[str, Announces] | None = None,
+        due: Mapping[str, Part] | None = None,
+        due_seconds: float = 5.0,
         check: Callable[[], Awaitable[object]] | None = None,
         requests: Sequence[RequestCounts] = (),
         burst: bool = False,
@@ -116,8 +123,9 @@ class Worker:
             batches_in_flight=settings.batches_in_flight,
         )
         self.announcing = Announcing(
-            announcer=announcer, health=self.health, meter=self.meter
+            announcer=announcer, tellers=tellers, health=self.health, meter=self.meter
         )
+        self.monitoring = Monitoring(due or {}, seconds=due_seconds, health=self.health)
         self._crew = Crew()
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
@@ -187,6 +195,7 @@ class Worker:
         start = self._crew.start
         start("working", self.working.run())
         start("announcing", self.announcing.run())
+        start("doing what is due", self.monitoring.run())
         start("probing", self._probing())
         for source in self._sources:
             name = source.name
@@ -246,6 +255,8 @@ class Worker:
         if len(self.holdings) or self.holdings.received != received:
             return False
         try:
+            if await self.monitoring.run_once():
+                return False
             return await self.announcing.announce_due()
         except TransientError:
             return False
@@ -255,7 +266,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.health.is_stopping = True
         begun, seconds = loop.time(), self._settings.drain_seconds
-        receivers = self._crew.names(("receiver ", "reaching ", "burst", "looking "))
+        receivers = self._crew.names(("receiver ", "reaching ", "burst", "doing "))
         expired = asyncio.Event()
         timer = loop.call_at(begun + seconds, expired.set)
         try:

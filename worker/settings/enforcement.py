@@ -27,6 +27,9 @@ ENFORCEMENT_ENVIRONMENT: Final = {
 }
 """The environment variable behind each setting."""
 
+SECRETS: Final = ("webhook_url", "webhook_secret")
+"""What no log may show: whoever knows the address of an incoming webhook may post to it."""
+
 ACTS: Final = ("off", "worker", "workflows")
 MODES: Final = ("deny", "detach")
 _ACCOUNT: Final = re.compile(r"([0-9]{12})?", re.ASCII)
@@ -67,7 +70,7 @@ class EnforcementSettings:
     tiers: str = ""
     monitor_seconds: int = 5
     sns_topic: str = ""
-    webhook_url: str = ""
+    webhook_url: str = field(default="", repr=False)
     webhook_secret: str = field(default="", repr=False)
 
     @classmethod

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from worker.core.errors import ConfigurationError
-from worker.settings.enforcement import EnforcementSettings
+from worker.settings.enforcement import SECRETS, EnforcementSettings
 from worker.settings.values import flag, number
 from worker.settings.worker import WorkerSettings
 
@@ -84,6 +84,14 @@ class Settings:
             worker=WorkerSettings.read(environment),
             enforcement=EnforcementSettings.read(environment),
         )
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings as logs may show them: without secrets."""
+        shown = asdict(self)
+        for name in SECRETS:
+            if shown["enforcement"][name]:
+                shown["enforcement"][name] = "(set)"
+        return shown
 
     @property
     def ledger_file(self) -> Path | None:
