@@ -29,7 +29,8 @@ and for whatever a worker reports without holding the claim, or of the opposite 
 (2) `number` grows, but the suspension goes on: its snapshots say what was found before it, and
     what was half restored is taken away again. A snapshot taken now would be of ruins.
 (3) Other holds remain. A waiver may be kept of the one that was lifted.
-(4) A re-check: something of a slow worker may be left. So it is with `suspended`.
+(4) A re-check: something of a slow worker may be left. Where none is to come, there is nothing to
+    claim.
 (5) Re-checked once a day: somebody may have taken away what was put there.
 (6) Looked at once more `RECHECK_MS` after a claim ran out under this suspension; else never. So
     it is with `suspended`.
@@ -273,8 +274,9 @@ def _in_phase(
 
 
 def _claimed(before: Suspension, given: Claimed, now_ms: int) -> Suspension | None:
-    is_ours = before.claim == given.claim
-    if not given.claim or (is_claimed(before, now_ms) and not is_ours):
+    is_others = is_claimed(before, now_ms) and before.claim != given.claim
+    has_work = before.phase != "clear" or before.contended_until_ms
+    if not given.claim or is_others or not has_work:
         return None
     return msgspec.structs.replace(
         before,

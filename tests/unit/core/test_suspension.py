@@ -57,8 +57,9 @@ REQUIRED = after(CLEAR, HoldPut(hold(), "detach"))
 SUSPENDED = after(REQUIRED, CLAIM, Verified("one", "suspend"))
 RESTORING = after(SUSPENDED, HoldLifted("monthly", 20_700))
 RESTORED = after(RESTORING, CLAIM, Verified("one", "restore"))
+CONTENDED = msgspec.structs.replace(RESTORED, contended_until_ms=NOW + 5, due_at_ms=NOW + 5)
 PHASES: dict[Phase, Suspension] = {
-    "clear": RESTORED,
+    "clear": CONTENDED,
     "required": REQUIRED,
     "suspended": SUSPENDED,
     "restoring": RESTORING,
@@ -141,11 +142,16 @@ def test_one_claims_and_the_others_wait_until_it_runs_out(phase: Phase) -> None:
     assert turned(claimed, other, NOW + CLAIM_MS - 1) is None
     taken = after(claimed, other, now_ms=NOW + CLAIM_MS)
     assert (taken.claim, taken.contended_until_ms) == ("two", NOW + CLAIM_MS + RECHECK_MS)
-    assert not claimed.contended_until_ms
+    assert claimed.contended_until_ms == PHASES[phase].contended_until_ms
     action = action_of(taken)
     for late in (Verified("one", action), Failed("one", action, "x"), Gone("one", action, "x")):
         assert turned(taken, late, NOW + CLAIM_MS) is None, "its claim was lost"
     assert turned(taken, Released("one"), NOW + CLAIM_MS) is None
+
+
+def test_where_nothing_is_to_be_done_nothing_can_be_claimed() -> None:
+    assert turned(CLEAR, CLAIM, NOW) is None
+    assert turned(RESTORED, CLAIM, NOW) is None
 
 
 def test_a_claim_is_given_back() -> None:
