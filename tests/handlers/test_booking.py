@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handlers import announcer, cloudwatch_logs, eventbridge, kinesis, runtime, sqs
+from handlers import announcer, cloudwatch_logs, eventbridge, kinesis, monitor, runtime, sqs
 from handlers.opening import open_function
 from handlers.runtime import DeferredError, FailedError, Process
 from tests import dynamodb
@@ -38,6 +38,7 @@ from worker.adapters.dynamodb_requests import Dynamo
 from worker.bootstrap import Booking
 from worker.core.budget_terms import Budget, Scope
 from worker.core.ledger import Amounts
+from worker.pipeline.budget_looks import keep_budget
 from worker.ports import Notice
 
 CALL_PICO_USD = 2_400_000_000
@@ -97,7 +98,9 @@ class Function:
     def set_budget(self, budget: Budget) -> None:
         async def put() -> None:
             async with self._opened() as booking:
-                assert await booking.state.budgets.put(budget)
+                registry = booking.pipeline.poster.registry
+                state, looks = booking.state, booking.budgets.looks
+                assert await keep_budget(state.budgets, looks, budget, registry)
 
         asyncio.run(put())
 
@@ -204,7 +207,7 @@ def test_the_schedule_finds_what_no_call_will(function: Function) -> None:
     assert failures(sqs.handler(sqs_event(line(log(1, at_ms=_now_ms()))), context())) == []
     function.set_budget(Budget("late", Scope("everything"), CALL_PICO_USD // 2))
     function.start()
-    assert announcer.handler(scheduled_event(), context()) is None
+    assert monitor.handler(scheduled_event(), context()) is None
     notices = function.notices("budget/late")
     assert {one.state for one in notices} == {"announced"}
     assert sorted(one["event_id"] for one in function.events()) == sorted(it.id for it in notices)
