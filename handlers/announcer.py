@@ -9,8 +9,9 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 )
 
 from handlers.events import records_of, wrong_event
-from handlers.runtime import LOGGER, METER, Answer, Event, Invocation, handler_of
-from worker.announcer import Announced, Announcer
+from handlers.runtime import LOGGER, Answer, Event, Invocation, handler_of
+from handlers.telling import announce, tell_people
+from worker.announcer import Announcer
 from worker.core.errors import ConfigurationError
 
 NAME: Final = "handlers.announcer.handler"
@@ -20,7 +21,7 @@ INDEX_SECONDS: Final = 0.5
 
 
 async def _work(event: Event, invocation: Invocation) -> Answer:
-    """Announce what is due, until nothing is or time is short.
+    """Announce what is due, and tell people of it, until nothing is left or time is short.
 
     The stream only makes it sooner. No record of it is ever reported as failed: what could not be
     announced stays pending, and the next schedule tries again, whereas a failed record would hold
@@ -42,6 +43,8 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     try:
         async with asyncio.timeout_at(invocation.deadline):
             await _announce(booking.announcer, look_twice=not is_scheduled)
+            while await tell_people(booking.tellers):
+                pass
     except TimeoutError:
         LOGGER.warning("out of time; what is pending is announced by the next schedule")
     return None if is_scheduled else {"batchItemFailures": []}
@@ -50,8 +53,7 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
 async def _announce(announcer: Announcer, *, look_twice: bool) -> None:
     """Announce what is due, and what became due meanwhile."""
     while True:
-        done = await announcer.announce_due()
-        _measure(done)
+        done = await announce(announcer)
         if done.failed or done.faults:
             return
         if not done.announced:
@@ -59,16 +61,6 @@ async def _announce(announcer: Announcer, *, look_twice: bool) -> None:
                 return
             look_twice = False
             await asyncio.sleep(INDEX_SECONDS)
-
-
-def _measure(done: Announced) -> None:
-    if done.announced:
-        METER.add("notices_announced", done.announced)
-    if done.failed:
-        METER.add("notices_failed", done.failed)
-    METER.set("notices_oldest_pending_seconds", done.oldest_wait_ms / 1000)
-    for fault in done.faults:
-        LOGGER.error("not announced", extra={"reason": fault})
 
 
 handler = handler_of(_work)
