@@ -16,6 +16,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from worker.adapters.aws_errors import explained
 
@@ -24,7 +25,14 @@ READ_SECONDS: Final = 20.0
 ATTEMPTS_MAX: Final = 4
 CONNECTIONS: Final = 32
 
-FAULTS: Final = (ClientError, BotoCoreError, aiohttp.ClientError, OSError, TimeoutError)
+FAULTS: Final = (
+    ClientError,
+    BotoCoreError,
+    ResponseParserError,  # of a proxy, say, which is busy and answers in words of its own
+    aiohttp.ClientError,
+    OSError,
+    TimeoutError,
+)
 """Whatever a request, or reading what it returned, may raise; for `except`."""
 
 

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from tests.calls import asynchronous
 from worker.adapters.iam_clients import AssumingClient, Caller, IamClients
+from worker.adapters.iam_requests import IamRequests
 from worker.core.errors import ConfigurationError, EnforcementError, TransientError
 
 HOME, ABROAD = "111122223333", "444455556666"
@@ -148,3 +149,17 @@ async def test_the_account_of_the_settings_is_the_own_one() -> None:
     await made.of(ABROAD)
     with pytest.raises(EnforcementError, match=HOME):
         await made.of(HOME)
+
+
+@asynchronous
+async def test_a_refusal_to_assume_a_role_is_not_taken_for_one_of_iam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    made, sts = clients(ROLE)
+    await made.caller()
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRole")
+    sts.fault = denied
+    with pytest.raises(EnforcementError, match="AWS denies sts:AssumeRole"):
+        await IamRequests(made).find("role", ABROAD, "Scout")
+    await made.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
 from tests.calls import asynchronous
@@ -84,6 +85,7 @@ def iam_that(answer: Answer) -> tuple[IamRequests, Stub]:
             "cannot be reached",
         ),
         (ConnectionResetError("cut"), TransientError, "cut"),
+        (ResponseParserError("invalid XML: busy"), TransientError, "busy"),
         (TimeoutError(), TransientError, "TimeoutError"),
         (refused("NoSuchEntity", 404), MissingPrincipalError, "user/111122223333/alice"),
         (refused("UnmodifiableEntity"), NeedsPersonError, "service control policy"),
