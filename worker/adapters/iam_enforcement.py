@@ -11,6 +11,19 @@ away last. What somebody else changed in the meantime stays as they made it. A s
 denied: the rest belongs to all sessions of its role.
 
 A user or role that was deleted and made again is another one: unique ids tell them apart.
+
+Whoever acts needs, on the users and roles of each account:
+
+    iam:GetUser, GetRole, ListUserPolicies, ListRolePolicies, GetUserPolicy, GetRolePolicy,
+    iam:ListAttachedUserPolicies, ListAttachedRolePolicies, ListServiceSpecificCredentials,
+    iam:PutUserPolicy, PutRolePolicy, DeleteUserPolicy, DeleteRolePolicy,
+    iam:AttachUserPolicy, AttachRolePolicy, DetachUserPolicy, DetachRolePolicy (on condition that
+        `iam:PolicyARN` is like `arn:*:iam::*:policy/ledgerock/*`, unless the mode is `detach`),
+    iam:UpdateServiceSpecificCredential (in mode `detach` alone);
+
+on `policy/ledgerock/*`: iam:CreatePolicy, CreatePolicyVersion, GetPolicy, GetPolicyVersion,
+ListPolicyVersions, DeletePolicyVersion, DeletePolicy, ListEntitiesForPolicy; and sts:AssumeRole on
+the role that is assumed, if there is one.
 """
 
 from __future__ import annotations
