@@ -5,9 +5,10 @@ from typing import Final
 
 from handlers.events import wrong_event
 from handlers.runtime import LOGGER, METER, Answer, DeferredError, Event, Invocation, handler_of
+from handlers.telling import announce, tell_people
 from worker.bootstrap import Booking
 from worker.core.errors import TransientError
-from worker.telemetry import measure_announced, measure_enforced, measure_monitored, measure_told
+from worker.telemetry import measure_enforced, measure_monitored
 
 NAME: Final = "handlers.monitor.handler"
 SCHEDULED: Final = "Scheduled Event"
@@ -48,11 +49,9 @@ async def _round(booking: Booking) -> bool:
     for fault in (*done.faults, *enforced.faults):
         LOGGER.warning("due work failed", extra={"reason": fault})
     if booking.announcer is not None:
-        announced = await booking.announcer.announce_due()
-        measure_announced(METER, announced, is_of_all=True)
-    for name, teller in booking.tellers.items():
-        measure_told(METER, name, await teller.announce_due(), is_of_all=True)
-    return bool(done) or enforced.is_cut
+        await announce(booking.announcer)
+    is_more_to_tell = await tell_people(booking.tellers)
+    return bool(done) or enforced.is_cut or is_more_to_tell
 
 
 handler = handler_of(_work)

@@ -17,6 +17,7 @@ from worker.bootstrap.enforcing import Enforcing, open_enforcing, open_tellers
 from worker.bootstrap.posters import make_poster, with_profiles
 from worker.bootstrap.state import State, open_state
 from worker.core.decoders import Decoder
+from worker.core.people import is_told, is_told_by_hand
 from worker.enforcer.workflow import WorkflowSteps
 from worker.monitor import Monitor
 from worker.pipeline import Pipeline
@@ -145,7 +146,16 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         announcer = None
         if bus is not None:
             stack.push_async_callback(bus.close)
-            announcer = Announcer(outbox, bus, clock, ledger, usage=usage, channels=tuple(tellers))
+            by_hand = settings.enforcement.acts == "off"
+            announcer = Announcer(
+                outbox,
+                bus,
+                clock,
+                ledger,
+                usage=usage,
+                channels=tuple(tellers),
+                hears=is_told_by_hand if by_hand else is_told,
+            )
         yield Booking(
             pipeline=pipeline,
             budgets=budgets,
