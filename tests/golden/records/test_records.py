@@ -13,6 +13,7 @@ import pytest
 
 from worker.core.decoders.cloudtrail import CloudTrailDecoder
 from worker.core.decoders.invocation_log import InvocationLogDecoder
+from worker.core.directory import LifecycleFact
 from worker.core.evidence import (
     Counts,
     Evidence,
@@ -22,7 +23,7 @@ from worker.core.evidence import (
     SourceRank,
     descriptive_rank,
 )
-from worker.core.results import Ignored, Malformed, Outcome
+from worker.core.results import Ignored, LifecycleSeen, Malformed, Outcome
 
 CASES = sorted(Path(__file__).parent.glob("*.json"))
 RANKED = [name for name in Facts.__struct_fields__ if f"{name}_rank" in Facts.__struct_fields__]
@@ -103,6 +104,8 @@ def test_record_says_what_the_case_expects(path: Path) -> None:
         assert not outcome.truncated
     elif "ignored" in expected:
         assert outcome == Ignored(expected["ignored"])
+    elif "fact" in expected:
+        assert outcome == LifecycleSeen(msgspec.convert(expected["fact"], LifecycleFact))
     else:
         assert outcome == expected_observation(expected)
 
