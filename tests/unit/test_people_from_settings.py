@@ -1,0 +1,73 @@
+"""From the settings to a message: a webhook and no bus, and who acts says what is told."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.calls import asynchronous
+from tests.unit.adapters.webhooks import receiving
+from tests.unit.core.people_events import EVENTS
+from worker.bootstrap import open_booking
+from worker.core.errors import ConfigurationError
+from worker.pipeline.notices import notice_of
+from worker.settings import EnforcementSettings, Settings, WorkerSettings
+
+TOPIC = "arn:aws:sns:us-east-1:111122223333:ledgerock"
+SETTINGS = Settings(ledger="memory", worker=WorkerSettings(resolve_profiles=False))
+
+
+def with_people(**values: str) -> Settings:
+    return replace(SETTINGS, enforcement=EnforcementSettings(**values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("acts", ["off", "worker"])
+@asynchronous
+async def test_without_a_bus_people_hear_of_what_they_are_to_do(acts: str) -> None:
+    async with receiving() as receiver:
+        settings = with_people(acts=acts, webhook_url=receiver.url, webhook_secret="secret")
+        async with open_booking(settings) as booking:
+            assert set(booking.tellers) == {"webhook"}
+            assert booking.announcer is not None
+            notices = [notice_of(one, one.occurred_at_ms) for one in EVENTS]
+            await booking.state.outbox.put(notices)
+            assert (await booking.announcer.announce_due()).announced == len(EVENTS)
+            done = await booking.tellers["webhook"].announce_due()
+            assert done.faults == []
+    told = [json.loads(one.body)["detail_type"] for one in receiver.posts]
+    expected = {
+        "Budget Threshold Crossed",
+        "Budget Grace Period Started",
+        "Budget Limit Forecast",
+        "Principal Suspended",
+        "Suspension Failed",
+        "Principal Restored",
+        "Unprovisioned Key Detected",
+        "Principal Tags Changed",
+    }
+    if acts == "off":
+        expected |= {"Principal Suspension Required", "Principal Restoration Required"}
+    assert sorted(told) == sorted(expected)
+
+
+@asynchronous
+async def test_each_channel_that_is_set_has_a_teller() -> None:
+    settings = with_people(sns_topic=TOPIC, webhook_url="https://example.com/hook")
+    async with open_booking(settings) as booking:
+        assert set(booking.tellers) == {"sns", "webhook"}
+    async with open_booking(SETTINGS) as booking:
+        assert booking.tellers == {}
+        assert booking.announcer is None
+
+
+@asynchronous
+async def test_a_topic_that_is_none_is_said_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="LEDGEROCK_SNS_TOPIC=ledgerock: give the ARN"):
+        async with open_booking(with_people(sns_topic="ledgerock")):
+            pass
+
+
+def test_secrets_are_in_no_representation() -> None:
+    settings = with_people(webhook_url="https://hooks.slack.com/services/s3cr3t")
+    assert "correct horse" not in repr(with_people(webhook_secret="correct horse"))
+    assert "s3cr3t" not in repr(settings)
