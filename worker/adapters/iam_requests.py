@@ -264,7 +264,7 @@ def _meaning(error: BaseException, code: str, subject: str, action: str) -> Exce
     if code == MISSING:
         return MissingPrincipalError(f"{subject}: IAM knows no such thing ({action}: {error})")
     if code == UNMODIFIABLE:
-        message = f"{subject}: AWS alone may change it; deny Bedrock in a service control policy"
+        message = f"{subject}: AWS alone may change it; stop its use of Bedrock where it is used"
         return NeedsPersonError(message)
     if code in PASSING:
         return TransientError(f"{subject}: {action} is not possible now ({error})")

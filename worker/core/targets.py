@@ -271,7 +271,7 @@ def _advice(kind: str, segments: Sequence[str]) -> str:
     if kind == "root":
         return (
             f"IAM cannot deny anything to a root user; deny Bedrock to the account {account} in a "
-            "service control policy"
+            "service control policy, which reaches every account but the organization's own"
         )
     if kind == "service":
         return "an AWS service calls in its own right; stop its use of Bedrock in that service"

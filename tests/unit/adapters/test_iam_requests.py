@@ -88,7 +88,7 @@ def iam_that(answer: Answer) -> tuple[IamRequests, Stub]:
         (ResponseParserError("invalid XML: busy"), TransientError, "busy"),
         (TimeoutError(), TransientError, "TimeoutError"),
         (refused("NoSuchEntity", 404), MissingPrincipalError, "user/111122223333/alice"),
-        (refused("UnmodifiableEntity"), NeedsPersonError, "service control policy"),
+        (refused("UnmodifiableEntity"), NeedsPersonError, "AWS alone may change it"),
         (refused("AccessDenied", 403), EnforcementError, "AWS denies iam:PutUserPolicy"),
         (refused("MalformedPolicyDocument"), EnforcementError, "AWS refuses iam:PutUserPolicy"),
         (refused("InvalidClientTokenId", 403), EnforcementError, "credentials"),
