@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from botocore.exceptions import ClientError
 from worker.adapters import dynamodb_items as items
 from worker.adapters.aws_errors import error_code
 from worker.adapters.clock import SystemClock
+from worker.adapters.dynamodb_purge import purge
 from worker.adapters.dynamodb_reading import DynamoBooks
 from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
@@ -37,6 +39,7 @@ from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
 from worker.core.errors import LedgerCorruptError, LedgerockError, RefusedError, TransientError
+from worker.core.forgotten import NOTE, Marks, Person, hide, marks_in
 from worker.core.journal import caller_of
 from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.posting import Poster
@@ -58,6 +61,13 @@ REFUSALS: Final = frozenset(
 )
 """Codes that speak of what was to be written: too large an item, key, number or expression (API
 reference: TransactWriteItems, "Error handling with DynamoDB")."""
+
+MARKS_SECONDS: Final = 30
+"""How long the marks of forgotten people are kept in mind."""
+
+HEARS_SECONDS: Final = 300
+"""After this long nobody books by marks of before: they are kept in mind for `MARKS_SECONDS`, and
+what is then begun ends, or is given up."""
 
 CONCURRENCY: Final = 4
 """Transactions in flight at a time, each with a wide shard of its own."""
@@ -125,6 +135,8 @@ class DynamoLedger(DynamoBooks):
         self._discarded: dict[bytes, tuple[bytes, bytes]] | None = {} if discard else None
         self._discarded_parts: dict[int, bytes] = {}
         self._days: set[int] = set()
+        self._marks_note: str | None = None
+        self._marks_until = 0.0
         self._placing = BalanceShards()
         self._shards: asyncio.Queue[int] = asyncio.Queue()
         # Workers start at random shards, so that two of them seldom want the same one.
@@ -140,10 +152,33 @@ class DynamoLedger(DynamoBooks):
         calls that are refused.
         """
         await self._prepare()
+        batch = hide(batch, await self._marks())
         try:
             return await self._commit(batch, poster, touched=touched)
         except ClientError as error:  # Of keys and names that no item can have.
             raise _refused([error_code(error)], error) from error
+
+    async def _marks(self) -> Marks | None:
+        """Return the marks of forgotten people, as of a moment ago."""
+        now = time.monotonic()
+        if now >= self._marks_until:
+            wanted = items.note_key(NOTE)
+            found = await self._dynamo.get_many(self._balances, [wanted])
+            note = found[0]["note"]["S"] if found else None
+            if note != self._marks_note:
+                self._names.doubt()
+            self._marks_note, self._marks_until = note, now + MARKS_SECONDS
+        return marks_in(self._marks_note)
+
+    @property
+    def hears_after_seconds(self) -> int:
+        """Marks are kept in mind for a while, and a commit takes its time."""
+        return HEARS_SECONDS
+
+    async def purge(self, person: Person) -> None:
+        """Remove what still names a person: balances first, then the parts they are named by."""
+        await self._prepare()
+        await purge(self, self._dynamo, self._balances, person)
 
     async def _commit(self, batch: Batch, poster: Poster, *, touched: bool) -> Committed:
         wanted = list(batch.bodies) if self._must_read() else []
@@ -351,7 +386,7 @@ class DynamoLedger(DynamoBooks):
             item = wanted[key]
             before, posting = self._decoder.entry(item.before.key, stored), item.after.posting()
             if before.revision == item.before.revision:
-                after = Entry(before.key, before.evidence, posting, before.revision + 1)
+                after = Entry(before.key, item.evidence_after, posting, before.revision + 1)
                 body = encode_body(after.evidence, item.after, after.revision)
                 writes[key] = self._replacement(key, stored, body, before, after)
         outcome = Outcome()
@@ -396,7 +431,7 @@ class DynamoLedger(DynamoBooks):
                 if part_id not in stored
             ]
             await self._dynamo.put_many(self._balances, missing)
-        self._names.parts.keep(fresh)
+        self._names.stored(fresh)
 
     async def _read_parts(self, part_ids: Iterable[int]) -> dict[int, bytes]:
         own = {

@@ -125,15 +125,25 @@ class Names:
     """What a process knows of the names in a ledger.
 
     Attributes:
-        parts: Encodings of shapes, routes and bases by id, as the ledger stores them.
+        parts: Encodings of shapes, routes and bases by id, as the ledger stores them, or did.
     """
 
     def __init__(self) -> None:
         """Start knowing nothing."""
         self.parts: Recent[bytes] = Recent()
+        self._stored: Recent[bool] = Recent()
         self._values: Recent[bytes] = Recent()
         self._facts: Recent[FactsParts] = Recent()
         self._shapes: Recent[int] = Recent()
+
+    def stored(self, parts: Mapping[int, bytes]) -> None:
+        """Take in parts that the ledger holds for sure."""
+        self.parts.keep(parts)
+        self._stored.keep(dict.fromkeys(parts, True))
+
+    def doubt(self) -> None:
+        """Believe no more that the ledger holds what it did: somebody took something away."""
+        self._stored = Recent()
 
     def value(self, value_id: int) -> bytes | None:
         """Return the encoding of facts, a leaf or a basis by id, for `Bodies`."""
@@ -170,7 +180,8 @@ class Names:
             return False
         split = self._facts.get(value_id)
         part_id = self._shapes.get(value_id) if split is None else split.route_id
-        return self.parts.get(value_id if part_id is None else part_id) is not None
+        place = value_id if part_id is None else part_id
+        return self.parts.get(place) is not None and self._stored.get(place) is not None
 
     def shape_id(self, leaf_id: int) -> int:
         """Return the shape of a leaf that was taken in."""

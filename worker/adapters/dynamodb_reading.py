@@ -183,6 +183,10 @@ class DynamoBooks:
                 sums.setdefault(leaf, Amounts()).add(amounts)
         return sums
 
+    async def balance_items(self, leaf: Leaf) -> list[dict[str, Any]]:
+        """Return the items of a payer's day, all callers and shards."""
+        return await self._series(leaf.principal, leaf.day, leaf.day)
+
     async def exact_sums(self, leaves: Iterable[Leaf]) -> dict[Leaf, Amounts]:
         """Return the balances of some leaves by key, past the index, which may lag behind."""
         found: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from worker.core.batch import Reconciled
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies
+from worker.core.forgotten import Person
 from worker.core.journal import caller_of
 from worker.core.ledger import Amounts, Entry, Leaf, Status
 from worker.core.spend import Spend, SpendSums
@@ -101,6 +102,11 @@ def leaves_of(leaves: Iterable[tuple[int, str]], identities: Collection[str]) ->
     """Return the ids of leaves, given with their identity, that are some callers'."""
     callers = {caller_of(identity) for identity in identities}
     return {leaf_id for leaf_id, identity in leaves if caller_of(identity) in callers}
+
+
+def left_of(person: Person, leaves: Iterable[tuple[int, Leaf]]) -> list[int]:
+    """Return the ids of leaves that name a person."""
+    return [leaf_id for leaf_id, leaf in leaves if person.leaf(leaf) != leaf]
 
 
 def compare(

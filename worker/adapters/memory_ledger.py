@@ -16,6 +16,7 @@ from worker.adapters.ledger_reading import (
     compare,
     known_of,
     leaves_of,
+    left_of,
     pending_of,
     spend_in,
     sum_by,
@@ -23,6 +24,7 @@ from worker.adapters.ledger_reading import (
 from worker.core.batch import Batch, reconcile
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
+from worker.core.forgotten import NOTE, Person, hide, marks_in
 from worker.core.ledger import Amounts, Entry, Leaf, amounts_of
 from worker.core.posting import Poster
 from worker.core.spend import Spend
@@ -45,6 +47,7 @@ class MemoryLedger:
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch; see the port."""
         known_bodies = self._bodies_by_key
+        batch = hide(batch, marks_in(self._progress.get(NOTE)))
         shared = known_bodies.keys() & batch.bodies.keys()
         known = {key: known_bodies[key] for key in shared}
         seen = known_of(known.values(), self._decoder) if touched else NOTHING_KNOWN
@@ -105,13 +108,34 @@ class MemoryLedger:
             delta = Amounts()
             delta.subtract(old_amounts)
             self._add(old_leaf, delta)
+            evidence = rebooking.evidence_after
             self._add(
                 after.route.leaf.id,
-                amounts_of(before.evidence, after.cost_pico_usd, after.status),
+                amounts_of(evidence, after.cost_pico_usd, after.status),
             )
-            self._bodies_by_key[key] = encode_body(before.evidence, after, before.revision + 1)
+            self._bodies_by_key[key] = encode_body(evidence, after, before.revision + 1)
             rebooked += 1
         return rebooked
+
+    async def purge(self, person: Person) -> None:
+        """Remove what still names a person; see the port."""
+        used = {
+            value_id
+            for body in self._bodies_by_key.values()
+            for value_id in self._decoder.names(body)
+        }
+        leaves = {leaf_id: self._decoder.leaf(leaf_id) for leaf_id in self._balances}
+        empty = [leaf_id for leaf_id in left_of(person, leaves.items()) if leaf_id not in used]
+        for leaf_id in empty:
+            del self._balances[leaf_id]
+        for value_id in self._interned.keys() - used - self._balances.keys():
+            del self._interned[value_id]
+        self._decoder = Bodies(self._interned.get)
+
+    @property
+    def hears_after_seconds(self) -> int:
+        """Nobody else books into this ledger."""
+        return 0
 
     async def balances(
         self, first_day: int | None = None, last_day: int | None = None

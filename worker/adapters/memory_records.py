@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from worker.adapters.record_values import check_records, chunks
+from worker.adapters.state_values import is_audit
 from worker.ports import Record
+from worker.ports.texts import Rewrite
 
 
 class MemoryRecords:
@@ -52,6 +54,25 @@ class MemoryRecords:
             return False
         del self._records[key]
         return True
+
+    def rewrite(self, change: Rewrite) -> int:
+        """Rewrite all records but the audit log's; see `worker.ports.StateTexts`."""
+        changed = 0
+        for key, record in list(self._records.items()):
+            texts = [*key, record.body.decode()]
+            if not is_audit(key[0]) and (new := list(change(texts))) != texts:
+                del self._records[key]
+                partition, name, body = new
+                self._records[partition, name] = Record(
+                    partition,
+                    name,
+                    body.encode(),
+                    record.version + 1,
+                    record.queue,
+                    record.due_at_ms,
+                )
+                changed += 1
+        return changed
 
     async def due(
         self, queue: str, until_ms: int, *, from_ms: int = 0

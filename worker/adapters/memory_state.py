@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from worker.adapters.state_values import better_profile, settled
+from worker.adapters.state_values import (
+    better_profile,
+    decoded_budget,
+    decoded_notice,
+    encoded,
+    settled,
+)
 from worker.core.budget_terms import Budget
 from worker.core.registry import ApplicationProfile
 from worker.ports import Notice, NoticeState
+from worker.ports.texts import Rewrite
 
 NOTICES_PER_CHUNK: Final = 100
 
@@ -39,6 +46,17 @@ class MemoryBudgets:
             return False
         self._budgets[budget.name] = budget
         return True
+
+    def rewrite(self, change: Rewrite) -> int:
+        """Rewrite all budgets; see `worker.ports.StateTexts`."""
+        changed = 0
+        for name, budget in list(self._budgets.items()):
+            texts = [name, encoded(budget)]
+            if (new := list(change(texts))) != texts:
+                del self._budgets[name]
+                self._budgets[new[0]] = decoded_budget(new[1])
+                changed += 1
+        return changed
 
 
 class MemoryOutbox:
@@ -90,6 +108,17 @@ class MemoryOutbox:
         """Return the notices on a subject, by time."""
         found = [notice for notice in self._notices.values() if notice.subject == subject]
         return sorted(found, key=lambda notice: (notice.recorded_at_ms, notice.id))
+
+    def rewrite(self, change: Rewrite) -> int:
+        """Rewrite all notices; see `worker.ports.StateTexts`."""
+        changed = 0
+        for key, notice in list(self._notices.items()):
+            texts = [*key, encoded(notice)]
+            if (new := list(change(texts))) != texts:
+                del self._notices[key]
+                self._notices[new[0], new[1]] = decoded_notice(new[2])
+                changed += 1
+        return changed
 
 
 class MemoryNotes:

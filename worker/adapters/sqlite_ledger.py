@@ -36,7 +36,8 @@ from worker.adapters.sqlite_schema import (
 from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
-from worker.core.errors import ConfigurationError, LedgerCorruptError
+from worker.core.errors import ConfigurationError, LedgerCorruptError, TransientError
+from worker.core.forgotten import NOTE, Marks, Person, hide, marks_in
 from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
@@ -64,11 +65,13 @@ class SqliteLedger(SqliteFile):
         """Open or create the file."""
         super().__init__(path, discard=discard)
         self._known_interned: set[int] = set()
+        self._marks_note: str | None = None
         self._decoder = Bodies(self._lookup)
 
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch in one transaction; see the port."""
         with self._transaction():
+            batch = hide(batch, self._marks())
             keys = sorted(batch.bodies)
             known = self._bodies_of(keys)
             seen = known_of(known.values(), self._decoder) if touched else NOTHING_KNOWN
@@ -78,6 +81,15 @@ class SqliteLedger(SqliteFile):
         # would leave entries that nobody can read.
         self._known_interned.update(interned)
         return committed(reconciled, self._decoder, seen)
+
+    def _marks(self) -> Marks | None:
+        """Return the marks of forgotten people, as of this transaction."""
+        note = self._note(NOTE)
+        if note != self._marks_note:
+            # Values that only forgotten people's calls named may be gone.
+            self._marks_note = note
+            self._known_interned.clear()
+        return marks_in(note)
 
     def _write(self, reconciled: Reconciled) -> Iterable[int]:
         """Write what there is to write; return the ids of the interned values it needs."""
@@ -203,12 +215,13 @@ class SqliteLedger(SqliteFile):
                     continue
                 for value in (route.facts, route.leaf, route.basis):
                     interned[value.id] = value.encoded
-                body = encode_body(current.evidence, item.after, current.revision + 1)
+                evidence = item.evidence_after
+                body = encode_body(evidence, item.after, current.revision + 1)
                 updates.append((body, key))
                 old_leaf, old_amounts = self._decoder.amounts(stored[key])
                 _delta(deltas, old_leaf, current.posting.leaf).subtract(old_amounts)
                 _delta(deltas, route.leaf.id, route.leaf_value).add(
-                    amounts_of(current.evidence, item.after.cost_pico_usd, item.after.status)
+                    amounts_of(evidence, item.after.cost_pico_usd, item.after.status)
                 )
                 del stored[key]  # named again, it is no longer at that revision
             self._intern(interned)
@@ -303,6 +316,51 @@ class SqliteLedger(SqliteFile):
         if row[0] is not None:
             yield _amounts(row)
 
+    async def purge(self, person: Person) -> None:
+        """Remove what still names a person; see the port.
+
+        The whole file is written anew, without pages that are free and may name the person still.
+        That takes its time, and as much room again.
+        """
+        with self._transaction():
+            self._purge(person)
+        self._known_interned.clear()
+        self._decoder = Bodies(self._lookup)
+        if not self._connection.in_transaction:
+            with self._faults():
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _purge(self, person: Person) -> None:
+        run = self._connection.execute
+        used: set[int] = set()
+        for (body,) in run("SELECT body FROM entry"):
+            used.update(self._decoder.names(body))
+        leaves = [
+            leaf_id
+            for leaf_id, *names in run("SELECT leaf_id, principal, identity FROM balance")
+            if any(person.text(name) != name for name in names)
+        ]
+        if not used.isdisjoint(leaves):
+            message = f"{self._path}: calls are booked under the name still; forget it again"
+            raise TransientError(message)
+        values = [
+            value_id
+            for value_id, encoded in run("SELECT id, encoded FROM interned")
+            if value_id not in used and person.is_in(encoded)
+        ]
+        self._connection.executemany(
+            "DELETE FROM balance WHERE leaf_id = ?", [(leaf_id,) for leaf_id in leaves]
+        )
+        self._connection.executemany(
+            "DELETE FROM interned WHERE id = ?", [(value_id,) for value_id in values]
+        )
+
+    @property
+    def hears_after_seconds(self) -> int:
+        """Marks are read in the transaction that books."""
+        return 0
+
     async def verify(self) -> Verification:
         """Compare balances with entries on one snapshot."""
         snapshot = not self._connection.in_transaction
@@ -319,9 +377,12 @@ class SqliteLedger(SqliteFile):
     async def progress(self, name: str) -> str | None:
         """Return a job's note."""
         with self._faults():
-            row = self._connection.execute(
-                "SELECT note FROM progress WHERE name = ?", (name,)
-            ).fetchone()
+            return self._note(name)
+
+    def _note(self, name: str) -> str | None:
+        row = self._connection.execute(
+            "SELECT note FROM progress WHERE name = ?", (name,)
+        ).fetchone()
         return None if row is None else row[0]
 
     async def keep_progress(self, name: str, note: str | None) -> None:

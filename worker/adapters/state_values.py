@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from worker.core.budget_terms import Budget
+from worker.core.enforcement_names import AUDIT
 from worker.core.registry import ApplicationProfile
 from worker.ports import Notice, NoticeState
 
@@ -34,6 +35,11 @@ def decoded_notice(text: str) -> Notice:
 def decoded_profile(text: str) -> ApplicationProfile:
     """Undo `encoded`."""
     return _PROFILES.decode(text)
+
+
+def is_audit(partition: str) -> bool:
+    """Whether records of a partition are the audit log's, which changes in its own way alone."""
+    return partition == AUDIT or partition.startswith(f"{AUDIT}#")
 
 
 def settled(notice: Notice, state: NoticeState, at_ms: int, detail: bytes | None) -> Notice:

@@ -14,6 +14,7 @@ from worker.adapters.memory_state import (
     MemoryOutbox,
     MemoryProfiles,
 )
+from worker.adapters.memory_texts import MemoryTexts
 from worker.adapters.sqlite_records import SqliteRecords
 from worker.adapters.sqlite_state import (
     SqliteBudgets,
@@ -22,8 +23,10 @@ from worker.adapters.sqlite_state import (
     SqliteProfiles,
     StateFile,
 )
+from worker.adapters.sqlite_texts import SqliteTexts
 from worker.bootstrap.books import ledger_file
 from worker.ports import BudgetStore, Notes, Outbox, ProfileStore, Records
+from worker.ports.texts import StateTexts
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class State:
         profiles: Application inference profiles that were seen.
         records: States of budgets, suspensions, the audit log, the directory.
         close: Release what they hold.
+        texts: All of that as texts, for taking a name out of it.
         table: The table of a shared ledger's state, for leases; None for any other.
     """
 
@@ -51,6 +55,7 @@ class State:
     profiles: ProfileStore
     records: Records
     close: Callable[[], Awaitable[None]]
+    texts: StateTexts
     table: StateTable | None = None
 
 
@@ -74,12 +79,14 @@ def open_state(
     file = ledger_file(settings, must_exist=must_exist)
     if file is not None:
         return _state_in(file)
+    budgets, outbox, records = MemoryBudgets(), MemoryOutbox(), MemoryRecords()
     return State(
-        budgets=MemoryBudgets(),
-        outbox=MemoryOutbox(),
+        budgets=budgets,
+        outbox=outbox,
         notes=MemoryNotes(),
         profiles=MemoryProfiles(),
-        records=MemoryRecords(),
+        records=records,
+        texts=MemoryTexts(budgets, outbox, records),
         close=_nothing_to_close,
     )
 
@@ -96,6 +103,7 @@ def _state_in(path: Path) -> State:
         notes=SqliteNotes(file),
         profiles=SqliteProfiles(file),
         records=SqliteRecords(file),
+        texts=SqliteTexts(file),
         close=file.close,
     )
 
@@ -107,6 +115,7 @@ def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) ->
     from worker.adapters.dynamodb_profiles import DynamoProfiles  # noqa: PLC0415
     from worker.adapters.dynamodb_records import DynamoRecords  # noqa: PLC0415
     from worker.adapters.dynamodb_state import StateTable  # noqa: PLC0415
+    from worker.adapters.dynamodb_texts import DynamoTexts  # noqa: PLC0415
 
     table = StateTable(prefix, dynamo=dynamo, create_tables=create_tables)
     return State(
@@ -115,6 +124,7 @@ def _shared_state(prefix: str, dynamo: Dynamo | None, *, create_tables: bool) ->
         notes=DynamoNotes(table),
         profiles=DynamoProfiles(table),
         records=DynamoRecords(table),
+        texts=DynamoTexts(table),
         close=table.close,
         table=table,
     )

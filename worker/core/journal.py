@@ -20,6 +20,7 @@ import msgspec
 
 from worker.core.codec import UUID_BYTES, intern_id, owner_offset
 from worker.core.errors import LedgerCorruptError
+from worker.core.registry import plain_id
 
 JOURNAL_DAYS: Final = 100
 """How long the journal remembers."""
@@ -46,11 +47,15 @@ _decode: Final = msgspec.msgpack.Decoder(_Notes).decode
 
 
 def caller_of(identity: str) -> str:
-    """Return whom calls of an identity are noted under: itself, or the role of a session."""
+    """Return whom calls of an identity are noted under.
+
+    That is the identity itself, whichever of those who had its name one after another; or the role
+    of a session.
+    """
     segments = identity.split("/")
     if segments[0] == "session" and len(segments) == _SESSION_SEGMENTS:
         return "/".join(("role", *segments[1:3]))
-    return identity
+    return plain_id(identity)
 
 
 @lru_cache(maxsize=_CALLERS_KEPT)

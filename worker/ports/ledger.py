@@ -9,6 +9,8 @@ import msgspec
 
 from worker.core.batch import Batch
 from worker.core.budget_terms import ScopeDays
+from worker.core.evidence import Evidence
+from worker.core.forgotten import Person
 from worker.core.ledger import Amounts, Entry, Leaf, Rated
 from worker.core.posting import Poster
 from worker.core.spend import Spend
@@ -53,10 +55,23 @@ class Committed(msgspec.Struct, gc=False):
 
 
 class Rebooking(msgspec.Struct, frozen=True, gc=False):
-    """A call whose posting changes: the entry as it was read, and its new posting."""
+    """A call whose posting changes: the entry as it was read, and its new posting.
+
+    Attributes:
+        before: The entry.
+        after: Its new posting.
+        evidence: What is known of the call from now on, of the same counts, where a person is
+            forgotten; None where that stays as it is. `after` names its facts.
+    """
 
     before: Entry
     after: Rated
+    evidence: Evidence | None = None
+
+    @property
+    def evidence_after(self) -> Evidence:
+        """What is known of the call from now on."""
+        return self.before.evidence if self.evidence is None else self.evidence
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +124,8 @@ class Ledger(Protocol):
 
         Known calls are merged with what is new about them; `poster` works out the posting of
         what became of them. The batch is left as it was, so that the commit can be retried.
+        Calls of people whom the ledger's marks say to be forgotten are booked under their
+        pseudonyms (`core.forgotten`).
         """
 
     async def find(self, request_id: str) -> list[Entry]:
@@ -178,6 +195,20 @@ class Ledger(Protocol):
 
     async def verify(self) -> Verification:
         """Compare every balance with the sum of its entries' postings, on one snapshot."""
+
+    async def purge(self, person: Person) -> None:
+        """Remove what still names a person whom no entry names any more.
+
+        Empty balances of theirs, and the values that only those and earlier revisions of entries
+        named. Whoever books meanwhile must know the person's mark.
+
+        Raises:
+            TransientError: Something is booked under the name still, or again.
+        """
+
+    @property
+    def hears_after_seconds(self) -> int:
+        """How long others that book into this ledger may take to hear of a mark."""
 
     async def progress(self, name: str) -> str | None:
         """Return the note that a resumable job left under `name`."""

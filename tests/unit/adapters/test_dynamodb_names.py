@@ -58,8 +58,10 @@ def test_names_that_do_not_fit_their_body_are_refused() -> None:
         names.of_entry(1, 2)
     parts = names.take_apart({one.id: one.encoded for one in [intern_value(Basis("a", "b"))]})
     assert len(parts) == 1
-    names.parts.keep(parts)
+    names.stored(parts)
     assert names.take_apart({one: parts[one] for one in parts}) == {}
+    names.doubt()
+    assert names.take_apart({one: parts[one] for one in parts}) == parts
 
 
 def test_what_is_used_survives_what_is_new() -> None:

@@ -52,6 +52,7 @@ def test_what_is_noted_is_found_by_its_caller_alone(calls: list[tuple[str, bytes
 
 def test_sessions_are_noted_under_their_role() -> None:
     assert caller_of(f"session/{A}/Bot/s") == caller_of(f"role/{A}/Bot") == f"role/{A}/Bot"
+    assert caller_of(f"role/{A}/Bot/AROA1234567890ABCDEF") == f"role/{A}/Bot"
     assert caller_of(f"user/{A}/session") == f"user/{A}/session"
     assert caller_of("session/odd") == "session/odd"
     assert caller_of("") == ""
