@@ -38,19 +38,26 @@ def in_moto() -> Iterator[OpenWorld]:
         yield opened
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        "moto",
-        pytest.param("localstack", marks=pytest.mark.integration),
-    ]
-)
-def open_world(request: pytest.FixtureRequest) -> OpenWorld:
-    """Open IAM of one kind."""
+def _opened(request: pytest.FixtureRequest) -> OpenWorld:
     if request.param == "moto":
         opened: OpenWorld = request.getfixturevalue("in_moto")
         return opened
     return in_memory if request.param == "memory" else in_localstack
+
+
+LOCALSTACK = pytest.param("localstack", marks=pytest.mark.integration)
+
+
+@pytest.fixture(params=["memory", "moto", LOCALSTACK])
+def open_world(request: pytest.FixtureRequest) -> OpenWorld:
+    """Open IAM of one kind."""
+    return _opened(request)
+
+
+@pytest.fixture(params=["memory", LOCALSTACK])
+def open_patient_world(request: pytest.FixtureRequest) -> OpenWorld:
+    """Open IAM of one kind, for tests that ask for much; moto takes its time in this process."""
+    return _opened(request)
 
 
 class Case:

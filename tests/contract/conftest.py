@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dynamodb import client, ledger_at, local_endpoint, localstack_endpoint, new_prefix
-from tests.iam_cases import in_moto, open_world  # noqa: F401 - fixtures of all tests here
+from tests.iam_cases import in_moto, open_patient_world, open_world  # noqa: F401 - fixtures
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger

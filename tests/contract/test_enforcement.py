@@ -130,8 +130,10 @@ async def test_doing_each_twice_is_doing_it_once(open_world: OpenWorld, mode: Mo
 
 
 @asynchronous
-async def test_restoring_what_was_never_suspended_changes_nothing(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_restoring_what_was_never_suspended_changes_nothing(
+    open_patient_world: OpenWorld,
+) -> None:
+    async with open_patient_world() as world:
         for mode in MODES:
             one = await case(world, "role", mode)
             await one.restore()
@@ -161,9 +163,9 @@ async def test_the_deny_comes_first_and_goes_last(open_world: OpenWorld) -> None
 @pytest.mark.parametrize("first_out", [0, 1])
 @asynchronous
 async def test_a_second_suspension_stands_beside_the_first(
-    open_world: OpenWorld, mode: Mode, first_out: int
+    open_patient_world: OpenWorld, mode: Mode, first_out: int
 ) -> None:
-    async with open_world() as world:
+    async with open_patient_world() as world:
         first = await case(world, "role", mode)
         await first.suspend()
         second = Case(world, first.target, mode)
@@ -319,8 +321,10 @@ async def test_what_others_change_meanwhile_stays_theirs(open_world: OpenWorld) 
 
 
 @asynchronous
-async def test_an_attached_managed_deny_that_others_use_is_named(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_an_attached_managed_deny_that_others_use_is_named(
+    open_patient_world: OpenWorld,
+) -> None:
+    async with open_patient_world() as world:
         one, other = await case(world, "user", "deny"), await case(world, "user", "deny")
         await filled(world, one)
         await one.suspend()

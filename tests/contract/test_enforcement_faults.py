@@ -91,17 +91,16 @@ async def test_a_crash_between_any_two_calls_leaves_nothing_behind(
 
 @asynchronous
 async def test_agentcore_suspension_survives_a_crash_between_any_two_calls(
-    open_world: OpenWorld,
+    open_patient_world: OpenWorld,
 ) -> None:
-    await crash_everywhere(open_world, "role", "detach")
+    await crash_everywhere(open_patient_world, "role", "detach")
 
 
 @asynchronous
-async def test_a_suspension_that_crashed_is_restored_at_once(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_a_suspension_that_crashed_is_restored_at_once(open_patient_world: OpenWorld) -> None:
+    async with open_patient_world() as world:
         probe = await case(world, "user", "detach")
-        points = await counted(world, probe.suspend, every=False)
-        for number in thinned(open_world, points):
+        for number in await counted(world, probe.suspend, every=False):
             one = await case(world, "user", "detach")
             await cut_short(world, one.suspend, "after", number)
             await one.restore()
@@ -139,14 +138,16 @@ async def test_a_managed_policy_denies_where_the_inline_quota_is_full(
 
 
 @asynchronous
-async def test_a_crash_while_a_managed_policy_is_made_leaves_none(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_a_crash_while_a_managed_policy_is_made_leaves_none(
+    open_patient_world: OpenWorld,
+) -> None:
+    async with open_patient_world() as world:
         probe = await case(world, "user", "detach")
         await filled(world, probe)
         suspending = await counted(world, probe.suspend, every=False)
         restoring = await counted(world, probe.restore, every=False)
         for act, points in (("suspend", suspending), ("restore", restoring)):
-            for number in thinned(open_world, points):
+            for number in points:
                 one = await case(world, "user", "detach")
                 await filled(world, one)
                 if act == "restore":
@@ -159,8 +160,8 @@ async def test_a_crash_while_a_managed_policy_is_made_leaves_none(open_world: Op
 
 
 @asynchronous
-async def test_no_room_at_all_is_an_error_that_says_so(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_no_room_at_all_is_an_error_that_says_so(open_patient_world: OpenWorld) -> None:
+    async with open_patient_world() as world:
         one = await case(world, "user", "detach")
         for _ in range(8):
             await world.attach("user", one.target.name, await world.policy())
@@ -171,8 +172,10 @@ async def test_no_room_at_all_is_an_error_that_says_so(open_world: OpenWorld) ->
 
 
 @asynchronous
-async def test_the_deny_makes_room_for_what_it_took_the_place_of(open_world: OpenWorld) -> None:
-    async with open_world() as world:
+async def test_the_deny_makes_room_for_what_it_took_the_place_of(
+    open_patient_world: OpenWorld,
+) -> None:
+    async with open_patient_world() as world:
         one = await case(world, "user", "detach")
         await one.suspend()
         await world.put_inline("user", one.target.name, "new", document_with(1_000))
@@ -183,9 +186,9 @@ async def test_the_deny_makes_room_for_what_it_took_the_place_of(open_world: Ope
 
 @asynchronous
 async def test_what_finds_no_room_any_more_is_an_error_and_comes_back_later(
-    open_world: OpenWorld,
+    open_patient_world: OpenWorld,
 ) -> None:
-    async with open_world() as world:
+    async with open_patient_world() as world:
         one = await case(world, "user", "detach")
         await one.suspend()
         await world.put_inline("user", one.target.name, "new", document_with(1_900))
@@ -200,9 +203,9 @@ async def test_what_finds_no_room_any_more_is_an_error_and_comes_back_later(
 
 @asynchronous
 async def test_policies_that_came_meanwhile_yield_the_place_of_the_deny(
-    open_world: OpenWorld,
+    open_patient_world: OpenWorld,
 ) -> None:
-    async with open_world() as world:
+    async with open_patient_world() as world:
         one = await case(world, "user", "detach")
         await filled(world, one)
         await one.suspend()
@@ -278,9 +281,9 @@ async def test_all_that_is_not_back_yet_is_named(open_world: OpenWorld) -> None:
 
 @asynchronous
 async def test_nothing_is_taken_from_the_role_of_a_session_whatever_the_snapshot(
-    open_world: OpenWorld,
+    open_patient_world: OpenWorld,
 ) -> None:
-    async with open_world() as world:
+    async with open_patient_world() as world:
         role = await case(world, "role", "detach")
         target = Target("session", HOME, role.target.name, "ann")
         full = msgspec.structs.replace(role.snapshot, target=target)
