@@ -66,6 +66,21 @@ class Hands:
         self._targets_of = targets_of
         self._is_gone = is_gone
 
+    async def check(self, principal: str, *, ask: bool = True) -> None:
+        """Refuse whoever could not be suspended, before anything is written down.
+
+        Args:
+            principal: Who.
+            ask: Ask IAM as well, which changes nothing.
+
+        Raises:
+            TransientError: Try again.
+            EnforcementError: Says why it cannot be suspended.
+        """
+        for target in await self._targets(principal):
+            if ask:
+                await self._enforcement.snapshot(target)
+
     async def apply(self, suspension: Suspension) -> None:
         """Make IAM what the suspension's phase wants it to be.
 
@@ -120,7 +135,7 @@ class Hands:
     # --- Suspending ---------------------------------------------------------------------------
 
     async def _suspend(self, suspension: Suspension) -> None:
-        targets = await self._targets(suspension)
+        targets = await self._targets(suspension.principal)
         kept = await self._snapshots.of(suspension)
         for target in targets:
             if str(target) not in kept:
@@ -154,7 +169,7 @@ class Hands:
     async def _unsuspended(self, suspension: Suspension) -> list[str]:
         order = _order(suspension)
         kept = await self._snapshots.of(suspension)
-        targets = await self._targets(suspension)
+        targets = await self._targets(suspension.principal)
         missing = [f"{name} is not to be suspended any more" for name in _others(kept, targets)]
         for target in targets:
             snapshot = kept.get(str(target))
@@ -165,10 +180,10 @@ class Hands:
             missing += await self._looking(target, reading)
         return missing
 
-    async def _targets(self, suspension: Suspension) -> Sequence[Target]:
-        targets = await self._targets_of(suspension.principal)
+    async def _targets(self, principal: str) -> Sequence[Target]:
+        targets = await self._targets_of(principal)
         if not targets:
-            message = f"{suspension.principal}: nobody is known that it calls Bedrock as"
+            message = f"{principal}: nobody is known that it calls Bedrock as"
             raise MissingPrincipalError(message)
         return targets
 
