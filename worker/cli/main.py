@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import budgets, explain, keys, prices, quarantine, rebook, replay, report, verify
+from worker.cli import (
+    budgets,
+    explain,
+    keys,
+    prices,
+    quarantine,
+    rebook,
+    replay,
+    report,
+    restore,
+    suspend,
+    verify,
+)
 from worker.cli import worker as worker_command
 from worker.cli.group import SpeakingGroup
 
@@ -22,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: ledgerock replay LOGS, then: ledgerock report",
 )
-for module in (replay, explain, report, verify, rebook, worker_command):
+for module in (replay, explain, report, verify, rebook, suspend, restore, worker_command):
     module.register(app)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(keys.app, name="keys")
