@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.calls import asynchronous
 from tests.unit.adapters.webhooks import receiving
 from tests.unit.core.people_events import EVENTS
-from worker.bootstrap import open_booking
+from worker.adapters.clock import SystemClock
+from worker.adapters.memory_bus import MemoryBus
+from worker.bootstrap import make_announcer, open_booking, open_state
 from worker.core.errors import ConfigurationError
 from worker.pipeline.notices import notice_of
 from worker.settings import EnforcementSettings, Settings, WorkerSettings
@@ -48,6 +51,26 @@ async def test_without_a_bus_people_hear_of_what_they_are_to_do(acts: str) -> No
     if acts == "off":
         expected |= {"Principal Suspension Required", "Principal Restoration Required"}
     assert sorted(told) == sorted(expected)
+
+
+@asynchronous
+async def test_what_a_command_announces_people_hear_of_from_the_worker(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        settings = replace(
+            with_people(acts="worker", webhook_url=receiver.url),
+            ledger=f"sqlite:{tmp_path / 'ledger.db'}",
+        )
+        state = open_state(settings)
+        [event] = [one for one in EVENTS if one.detail_type == "Principal Suspended"]
+        notices = await state.outbox.put([notice_of(event, event.occurred_at_ms)])
+        announcer = make_announcer(
+            settings.enforcement, outbox=state.outbox, bus=MemoryBus(), clock=SystemClock()
+        )
+        assert (await announcer.announce(notices)).announced == 1
+        await state.close()
+        async with open_booking(settings) as booking:
+            assert (await booking.tellers["webhook"].announce_due()).announced == 1
+        assert json.loads(receiver.posts[0].body)["event"]["event_id"] == event.id
 
 
 @asynchronous

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.bootstrap.announcing import make_announcer
 from worker.bootstrap.booking import Booking, open_booking, open_pipeline
 from worker.bootstrap.books import open_bus, open_ledger, open_object_store, open_quarantine
 from worker.bootstrap.posters import (
@@ -20,6 +21,7 @@ __all__ = [
     "State",
     "WorkerParts",
     "load_poster",
+    "make_announcer",
     "make_poster",
     "make_registry",
     "open_booking",

@@ -11,13 +11,13 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.silent_bus import SilentBus
 from worker.adapters.telling_outbox import TellingOutbox
 from worker.announcer import Announcer, Teller
+from worker.bootstrap.announcing import make_announcer
 from worker.bootstrap.books import open_bus, open_ledger, open_quarantine
 from worker.bootstrap.directory import is_gone, open_directory
 from worker.bootstrap.enforcing import Enforcing, open_enforcing, open_tellers
 from worker.bootstrap.posters import make_poster, with_profiles
 from worker.bootstrap.state import State, open_state
 from worker.core.decoders import Decoder
-from worker.core.people import is_told, is_told_by_hand
 from worker.enforcer.workflow import WorkflowSteps
 from worker.monitor import Monitor
 from worker.pipeline import Pipeline
@@ -146,15 +146,13 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         announcer = None
         if bus is not None:
             stack.push_async_callback(bus.close)
-            by_hand = settings.enforcement.acts == "off"
-            announcer = Announcer(
-                outbox,
-                bus,
-                clock,
-                ledger,
+            announcer = make_announcer(
+                settings.enforcement,
+                outbox=outbox,
+                bus=bus,
+                clock=clock,
+                ledger=ledger,
                 usage=usage,
-                channels=tuple(tellers),
-                hears=is_told_by_hand if by_hand else is_told,
             )
         yield Booking(
             pipeline=pipeline,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from worker.adapters.clock import SystemClock
-from worker.announcer import Announced, Announcer
-from worker.bootstrap import State, open_bus
+from worker.announcer import Announced
+from worker.bootstrap import State, make_announcer, open_bus
 from worker.core.budget_standing import Standing
 from worker.core.budget_terms import Budget
 from worker.core.enforcement import Mode
@@ -131,7 +131,10 @@ class Books:
         if bus is None:
             return Announced()
         try:
-            return await Announcer(self.state.outbox, bus, self.clock).announce(notices)
+            announcer = make_announcer(
+                self.settings.enforcement, outbox=self.state.outbox, bus=bus, clock=self.clock
+            )
+            return await announcer.announce(notices)
         finally:
             await bus.close()
 

@@ -12,7 +12,7 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import MemoryProfiles
 from worker.announcer import Announced, Announcer
-from worker.bootstrap import State, open_bus, open_state, team_tag
+from worker.bootstrap import State, make_announcer, open_bus, open_state, team_tag
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.ledger import Leaf
 from worker.pipeline import Pipeline
@@ -111,7 +111,14 @@ async def watching(
             )
             raise ConfigurationError(message)
         stack.push_async_callback(bus.close)
-        yield Watching(announcer=Announcer(state.outbox, bus, SystemClock(), pipeline.ledger))
+        announcer = make_announcer(
+            settings.enforcement,
+            outbox=state.outbox,
+            bus=bus,
+            clock=SystemClock(),
+            ledger=pipeline.ledger,
+        )
+        yield Watching(announcer=announcer)
 
 
 async def _learning(settings: Settings, pipeline: Pipeline, records: Records) -> None:
