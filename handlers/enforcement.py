@@ -5,13 +5,16 @@ definitions (`infra.workflows`) tell errors by. Nothing is ever answered as if i
 """
 
 import asyncio
+from typing import Any, Final
 
 from handlers.runtime import Answer, DeferredError, Event, Invocation, handler_of
-from worker.core.errors import ConfigurationError
 
-NOT_ACTING = (
-    "LEDGEROCK_ENFORCEMENT: this function suspends and restores for workflows; set it to workflows"
-)
+STANDING_DOWN: Final[dict[str, Any]] = {
+    "decision": "stand_down",
+    "deadline": "1970-01-01T00:00:00.000Z",
+    "work": {"reason": "LEDGEROCK_ENFORCEMENT is not workflows: somebody else acts, or nobody"},
+}
+"""What every step is answered where workflows do not act; no execution succeeds by it."""
 
 
 async def _work(event: Event, invocation: Invocation) -> Answer:
@@ -23,7 +26,7 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     """
     booking = await invocation.open()
     if booking.workflow is None:
-        raise ConfigurationError(NOT_ACTING)
+        return STANDING_DOWN
     try:
         async with asyncio.timeout_at(invocation.deadline):
             return await booking.workflow.answer(event)

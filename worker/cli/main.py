@@ -14,6 +14,7 @@ from worker.cli import (
     explain,
     keys,
     prices,
+    principals,
     quarantine,
     rebook,
     replay,
@@ -39,6 +40,7 @@ for module in (replay, explain, report, verify, rebook, suspend, restore, worker
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(keys.app, name="keys")
 app.add_typer(prices.app, name="prices")
+app.add_typer(principals.app, name="principals")
 app.add_typer(quarantine.app, name="quarantine")
 
 

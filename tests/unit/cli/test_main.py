@@ -31,6 +31,12 @@ COMMANDS = (
     ("budgets", "list"),
     ("budgets", "show"),
     ("budgets", "remove"),
+    ("principals", "list"),
+    ("principals", "show"),
+    ("principals", "map"),
+    ("keys", "create"),
+    ("keys", "list"),
+    ("keys", "remove"),
 )
 
 
