@@ -124,8 +124,15 @@ class BudgetEffects:
             return None
         return period if belongs(status, budget, period) else None
 
-    async def work(self, status: BudgetStatus, done: Monitored) -> BudgetStatus:
+    async def work(
+        self, status: BudgetStatus, done: Monitored, *, may_hold: bool = False
+    ) -> BudgetStatus:
         """Do all that a status says is to be done now; return it as it is then.
+
+        Args:
+            status: As it was read or written just now.
+            done: Counts what is done.
+            may_hold: The spend was read just now: what is suspended is so rightly.
 
         Raises:
             TransientError: It stays due.
@@ -139,7 +146,7 @@ class BudgetEffects:
                 return status
             elif status.state == "grace_period" and not status.deadline_ms:
                 following = await self._announced(status, done)
-            elif status.state == "suspended" and not status.is_held:
+            elif status.state == "suspended" and not status.is_held and may_hold:
                 following = await self.hold(status, done)
             else:
                 return status
@@ -194,7 +201,7 @@ class BudgetEffects:
         held = []
         if is_group(status.scope):
             for member in await self._states.members(status):
-                if member.noted_at_ms >= status.crossed_at_ms:
+                if _is_current(member, status):
                     await self._put(member.principal, hold, done)
                     held.append(member.principal)
                     await self._mark(member, status)
@@ -270,6 +277,8 @@ class BudgetEffects:
             end_ms=status.end_ms,
             spent_amount=status.spent_amount,
             crossed_at_ms=status.crossed_at_ms,
+            limit_amount=budget.limit_amount,
+            unit=budget.unit,
         )
 
     # --- Lifting ------------------------------------------------------------------------------
@@ -322,7 +331,7 @@ def _next(status: BudgetStatus, **changes: object) -> BudgetStatus:
 def _is_current(member: Member, status: BudgetStatus) -> bool:
     """Whether a member spent of what is exhausted now, and not of what was before."""
     is_exhausted = status.state in EXHAUSTED and not status.is_closed
-    return is_exhausted and member.noted_at_ms >= status.crossed_at_ms
+    return is_exhausted and member.crossed_at_ms == status.crossed_at_ms
 
 
 def _is_same_suspension(before: BudgetStatus, now: BudgetStatus) -> bool:
