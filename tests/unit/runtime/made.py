@@ -17,7 +17,7 @@ from worker.adapters.memory_source import MemorySource
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
 from worker.adapters.quarantine_memory import MemoryQuarantine
 from worker.adapters.telling_outbox import TellingOutbox
-from worker.announcer import Announcer
+from worker.announcer import Announcer, Teller
 from worker.core.batch import Batch
 from worker.core.budget_terms import Budget, Scope
 from worker.core.decoders import Decoder
@@ -25,7 +25,7 @@ from worker.core.errors import TransientError
 from worker.core.posting import Poster
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
-from worker.ports import BusEvent, Committed, Processed
+from worker.ports import BusEvent, Channel, Committed, Processed
 from worker.runtime import announcing, working
 from worker.runtime.worker import Worker
 from worker.settings import WorkerSettings
@@ -108,6 +108,7 @@ class Made:
 
     def __init__(self, **settings: Any) -> None:
         burst = settings.pop("burst", False)
+        channels: Sequence[Channel] = settings.pop("channels", ())
         self.clock = Hand()
         self.ledger = SlowLedger()
         self.source = Source(self.clock)
@@ -129,13 +130,16 @@ class Made:
             registry=lambda: self.pipeline.poster.registry,
         )
         self.pipeline.budgets = watch
+        names = [one.name for one in channels]
+        records = MemoryRecords()
         values = {"linger_ms": 5, "receivers": 2, "http_port": 0, **settings}
         self.worker = Worker(
             books=self.pipeline,
             sources=[self.source],
             settings=WorkerSettings(**values),
             clock=self.clock,
-            announcer=Announcer(self.outbox, self.bus, self.clock, self.ledger),
+            announcer=Announcer(self.outbox, self.bus, self.clock, self.ledger, channels=names),
+            tellers={one.name: Teller(self.outbox, one, records, self.clock) for one in channels},
             burst=burst,
         )
         self.outbox.tell = self.worker.announcing.tell

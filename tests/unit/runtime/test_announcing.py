@@ -1,6 +1,7 @@
 """Rounds of the bus and of channels: each on its own, the bus first at the end."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.calls import asynchronous
-from tests.unit.runtime.made import WAIT_SECONDS
-from tests.unit.test_telling import notice
+from tests.unit.runtime.made import WAIT_SECONDS, Made, make_impatient
+from tests.unit.test_telling import Channel, notice
 from worker.announcer import Announced
 from worker.core.errors import ConfigurationError, TransientError
 from worker.ports import Notice
@@ -206,3 +207,43 @@ async def test_without_a_bus_of_its_own_a_worker_still_tells() -> None:
     world.announcing.end()
     await run
     assert world.bus.looks == 0
+
+
+# --- In a worker ------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_a_crossing_is_told_at_once_though_another_channel_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_impatient(monkeypatch)
+    sns, webhook = Channel("sns"), Channel("webhook")
+    webhook.always = TransientError(DOWN)
+    made = Made(channels=[sns, webhook])
+    await made.set_budget(limit_amount=1)
+    made.send(range(5))
+    async with made.running() as task:
+        await made.until(lambda: sns.told and webhook.tried)
+        await made.until(lambda: made.sample("people_failed_total", channel="webhook") > 2)
+        assert not any(DOWN in one for one in made.worker.unready())
+    assert task.result() == 0, "it drains in time"
+    [one] = sns.messages
+    assert json.loads(one.detail)["threshold"] == 100, "of three thresholds the highest"
+    assert len(made.bus.events) == 3
+    assert set(webhook.tried) == {one.event_id}
+    assert made.sample("people_told_total", channel="sns") == 1
+
+
+@asynchronous
+async def test_a_burst_ends_though_a_channel_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_impatient(monkeypatch)
+    webhook = Channel("webhook")
+    webhook.always = TransientError(DOWN)
+    made = Made(burst=True, channels=[webhook])
+    await made.set_budget(limit_amount=1)
+    made.send(range(3))
+    async with made.running() as task:
+        await asyncio.wait_for(asyncio.shield(task), WAIT_SECONDS)
+    assert task.result() == 0
+    [waiting] = await made.outbox.about("webhook/budget/all")
+    assert waiting.state == "pending", "the next run tells it"
