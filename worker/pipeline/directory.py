@@ -232,15 +232,11 @@ class DirectoryWatch:
 
     # --- Following up -------------------------------------------------------------------------
 
-    async def follow(
-        self, seen: Sequence[LifecycleSeen], leaves: Collection[Leaf], poster: Poster
-    ) -> Followed:
+    async def follow(self, seen: Sequence[LifecycleSeen], poster: Poster) -> Followed:
         """Do all that follows from events, once the calls beside them are booked.
 
         Args:
             seen: What events told; it was learned.
-            leaves: Leaves that the commit touched: whoever spends for the first time may be
-                given a budget.
             poster: The one in force; it knows what was told.
 
         Raises:
@@ -258,9 +254,19 @@ class DirectoryWatch:
                 await self._rebook(self._identities(view), min(moving), poster)
                 self._recheck(name, min(moving), self._monotonic() + STALE_SECONDS)
             await self._settle(view, told, poster)
-        if self._giver is not None:
-            await self._giver.first_use(leaves)
         return Followed(self._changes.now())
+
+    async def first_use(self, leaves: Collection[Leaf]) -> None:
+        """Give budgets to those who spend and have none, where the operator wants that.
+
+        Args:
+            leaves: Leaves that a commit touched; their budgets were looked at, and so are known.
+
+        Raises:
+            TransientError: Doing it again is safe.
+        """
+        if self._giver is not None and not self.at_end:
+            await self._giver.first_use(leaves)
 
     async def do_due(self) -> None:
         """Do what is due and no commit waits for: tags to be mended, tiers that have changed.

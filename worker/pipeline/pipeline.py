@@ -465,7 +465,7 @@ class Pipeline:
             postings += learned.postings
         followed = None
         if self.directory is not None:
-            followed = await self.directory.follow(digest.lifecycle, leaves, self.poster)
+            followed = await self.directory.follow(digest.lifecycle, self.poster)
             leaves |= followed.moved
             postings += followed.postings
         if self.usage is not None:
@@ -477,6 +477,7 @@ class Pipeline:
             self.profiles.followed_up(learned)
         if self.directory is not None and followed is not None:
             self.directory.followed_up(followed)
+            await self.directory.first_use(leaves)
 
 
 def _remade(digest: Digest, poster: Poster) -> Digest:
