@@ -15,7 +15,7 @@ import pytest
 
 from tests.calls import asynchronous
 from tests.dynamodb import ENVIRONMENT, ROOT, localstack_endpoint, new_prefix
-from tests.events import checked
+from tests.events import checked_event
 from tests.records import line, log
 from tests.workers import WAIT_SECONDS, WorkerProcess, aws, new_queue, send
 
@@ -61,7 +61,7 @@ class Company:
             return []
         found = [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
         for one in found:
-            checked(one["detail-type"], one["detail"])
+            checked_event(one)
         return [one["detail"] for one in found if one["detail-type"] == detail_type]
 
     async def policies(self, user: str) -> dict[str, str]:
