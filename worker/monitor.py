@@ -212,13 +212,14 @@ class Monitor:
             await self._evaluate_safely(following, {}, done)
 
     def _needs_spend(self, status: BudgetStatus) -> bool:
-        """Whether the spend is to be read: at an end, at a deadline, or from time to time."""
+        """Whether the spend is to be read: at an end or deadline, before holding, now and then."""
         if status.is_closed:
             return False
         now_ms = self._clock.now_ms()
         is_over = bool(status.first_day) and status.end_ms <= now_ms
         is_expired = status.state == "grace_period" and 0 < status.deadline_ms <= now_ms
-        return is_over or is_expired or self._is_recheck(status)
+        is_unheld = status.state == "suspended" and not status.is_held
+        return is_over or is_expired or is_unheld or self._is_recheck(status)
 
     def _is_recheck(self, status: BudgetStatus) -> bool:
         return status.state != "active" and recheck_at_ms(status) <= self._clock.now_ms()
@@ -255,13 +256,13 @@ class Monitor:
             if earlier is not None and earlier.version == status.version:
                 await self._rechecked(status, done)
             else:
-                await self._effects.work(status, done)
+                await self._effects.work(status, done, may_hold=True)
         return look.standings
 
     async def _rechecked(self, status: BudgetStatus, done: Monitored) -> None:
         """Note that a status was looked at and stays; a suspended one's holds are put again."""
         if not self._is_recheck(status):
-            await self._effects.work(status, done)
+            await self._effects.work(status, done, may_hold=True)
             return
         done.rechecked += 1
         if status.state == "suspended":

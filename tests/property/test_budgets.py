@@ -18,13 +18,19 @@ from hypothesis import strategies as st
 
 from tests.calls import NOON, PRO, call, fold, poster
 from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
 from worker.core.budget_terms import Budget, Scope, ScopeDays, ScopeKind
 from worker.core.errors import TransientError
+from worker.core.events import BUDGET_THRESHOLD_CROSSED
 from worker.core.evidence import Counts
 from worker.core.registry import Calendar, Registry
 from worker.core.spend import Spend
-from worker.pipeline.budgets import REFRESH_SECONDS, BudgetWatch
+from worker.monitor import Monitor
+from worker.pipeline.budget_looks import KNOWN_MS, BudgetLooks, keep_budget
+from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.known_budgets import REFRESH_SECONDS
+from worker.pipeline.suspensions import Suspensions
 from worker.ports import Notice
 
 HOUR = 3_600_000
@@ -66,13 +72,11 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class LookAtAll:
-    """A worker looks at all budgets."""
-
-    worker: int
+class Monitored:
+    """A monitor does what is due."""
 
 
-Step = Deliver | Put | Pass | LookAtAll
+Step = Deliver | Put | Pass | Monitored
 FAULTS = ("", "", "", "", "died", "spend", "put before", "put after", "budgets")
 DELIVERIES = st.builds(
     Deliver,
@@ -95,7 +99,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         st.booleans(),
     ),
     st.builds(Pass, st.sampled_from([1, 3, 5, 3_600, 40_000, 86_400])),
-    st.builds(LookAtAll, st.integers(0, WORKERS - 1)),
+    st.builds(Monitored),
 )
 
 
@@ -130,6 +134,10 @@ class Budgets(MemoryBudgets):
         self.faulty.strike("budgets")
         return await super().budgets()
 
+    async def changed(self, since_ms: int) -> list[Budget]:
+        self.faulty.strike("budgets")
+        return await super().changed(since_ms)
+
 
 class Outbox(MemoryOutbox):
     def __init__(self, faulty: Faulty) -> None:
@@ -138,7 +146,8 @@ class Outbox(MemoryOutbox):
         self.tried: set[tuple[tuple[Any, ...], str]] = set()
 
     async def put(self, notices: Sequence[Notice]) -> list[Notice]:
-        self.tried |= {(key_of(notice), notice.id) for notice in notices}
+        crossings = (one for one in notices if one.detail_type == BUDGET_THRESHOLD_CROSSED)
+        self.tried |= {(key_of(notice), notice.id) for notice in crossings}
         self.faulty.strike("put before")
         new = await super().put(notices)
         self.faulty.strike("put after")
@@ -161,7 +170,7 @@ def cents_of(number: int) -> int:
 
 def at_ms_of(number: int) -> int:
     """Calls lie within some days around the beginning of a month and of a week."""
-    return NOON + (number * 7 - 60) * HOUR
+    return NOON + (number * 7 - 120) * HOUR
 
 
 def payer_of(number: int) -> str:
@@ -212,6 +221,7 @@ class World:
         self.ledger = Ledger(self.faulty)
         self.budgets = Budgets(self.faulty)
         self.outbox = Outbox(self.faulty)
+        self.records = MemoryRecords()
         self.workers = [Worker(self.new_watch()) for _ in range(WORKERS)]
         self.booked: set[int] = set()
         self.waiting: list[int] = []
@@ -225,6 +235,7 @@ class World:
             ledger=self.ledger,
             budgets=self.budgets,
             outbox=self.outbox,
+            records=self.records,
             clock=self,
             registry=lambda: self.registry,
             monotonic=lambda: float(self.seconds),
@@ -241,9 +252,19 @@ class World:
             case Pass():
                 self.now += step.seconds * 1_000
                 self.seconds += step.seconds
-            case LookAtAll():
-                await self.workers[step.worker].watch.look_at_all()
-                await self.check_current()
+            case Monitored():
+                await self.monitor()
+
+    async def monitor(self) -> None:
+        monitor = Monitor(
+            budgets=self.budgets,
+            watch=self.new_watch(),
+            holds=Suspensions(records=self.records, outbox=self.outbox, clock=self),
+            outbox=self.outbox,
+            clock=self,
+            registry=lambda: self.registry,
+        )
+        assert not (await monitor.run_due()).failed
 
     async def deliver(self, number: int, worker: Worker, fault: str) -> None:
         counts = Counts(12_500 * cents_of(number), 0)
@@ -287,9 +308,11 @@ class World:
             anchor_day=20_000 if step.period == "3-day" else 0,
             thresholds=step.thresholds,
             revision=1 if before is None else before[0].revision + 1,
+            created_at_ms=self.now,
             is_removed=step.is_removed,
         )
-        assert await self.budgets.put(budget)
+        looks = BudgetLooks(self.records, self)
+        assert await keep_budget(self.budgets, looks, budget, self.registry)
         self.set_at[step.name] = budget, self.seconds
         if not step.is_cut:
             await self.new_watch().look_at([budget])
@@ -305,6 +328,9 @@ class World:
         self.seconds += int(REFRESH_SECONDS)
         for worker in self.workers:
             await worker.watch.look([])
+        await self.monitor()
+        self.now += KNOWN_MS
+        await self.monitor()
 
     # -- What must be
 
@@ -328,7 +354,10 @@ class World:
 
     async def rows(self) -> dict[tuple[Any, ...], Notice]:
         notices = [
-            notice for name in ("a", "b") for notice in await self.outbox.about(f"budget/{name}")
+            notice
+            for name in ("a", "b")
+            for notice in await self.outbox.about(f"budget/{name}")
+            if notice.detail_type == BUDGET_THRESHOLD_CROSSED
         ]
         rows = {key_of(notice): notice for notice in notices}
         assert len(rows) == len(notices), "a crossing was written down twice"

@@ -432,7 +432,7 @@ def _moved(base: BudgetStatus, budget: Budget, given: Input, now_ms: int) -> Mov
     if given == "over":
         after = msgspec.structs.replace(after, is_closed=True)
     elif state == "grace_period":
-        # Even where the clock stands still, what was noted before is told from what comes now.
+        # Never the same twice: members are noted under it.
         crossed_at_ms = max(now_ms, base.crossed_at_ms + 1)
         after = msgspec.structs.replace(after, crossed_at_ms=crossed_at_ms)
         if base.grace_id:

@@ -88,6 +88,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
         principal: Who spent.
         noted_at_ms: When this was found.
         is_held: Whether its hold was made.
+        crossed_at_ms: That of the status under which it was noted: it is held for no other.
         version: As of `BudgetStatus`.
     """
 
@@ -96,6 +97,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
     principal: str
     noted_at_ms: int
     is_held: bool = False
+    crossed_at_ms: int = 0
     version: int = 0
 
 

@@ -194,14 +194,15 @@ class BudgetStates:
         for key, principal in keys.items():
             record = found.get(key)
             before = None if record is None else member_of(record)
-            if before is not None and before.noted_at_ms >= status.crossed_at_ms:
+            if before is not None and before.crossed_at_ms >= status.crossed_at_ms:
                 continue
             version = 1 if record is None else record.version + 1
             member = Member(
                 status.budget,
                 status.first_day,
                 principal,
-                max(now_ms, status.crossed_at_ms),
+                now_ms,
+                crossed_at_ms=status.crossed_at_ms,
                 version=version,
             )
             # If somebody else noted it meanwhile, that is as good.
