@@ -243,8 +243,14 @@ def _hold_lifted(before: Suspension, given: HoldLifted, now_ms: int) -> Suspensi
     after = msgspec.structs.replace(before, holds=holds, waived=waived)
     if holds:
         return after
-    why = given.why or f"the last hold, of {hold.budget}, was lifted"
+    why = given.why or _why_lifted(hold, now_ms)
     return _in_phase(after, "restoring", now_ms, why=why, by=given.by)
+
+
+def _why_lifted(hold: Hold, now_ms: int) -> str:
+    if hold.end_ms and now_ms >= hold.end_ms:
+        return f"the period of budget {hold.budget} is over"
+    return f"budget {hold.budget} has room again, or is no more"
 
 
 def _waivers(suspension: Suspension, now_ms: int) -> tuple[Waiver, ...]:

@@ -115,7 +115,9 @@ def test_there_is_no_restoration_as_long_as_any_hold_remains(start: Suspension) 
 def test_lifting_says_who_and_why() -> None:
     lifted = after(SUSPENDED, HoldLifted("monthly", 20_700, "a mistake", "carol"))
     assert (lifted.why, lifted.by) == ("a mistake", "carol")
-    assert RESTORING.why == "the last hold, of monthly, was lifted"
+    assert RESTORING.why == "budget monthly has room again, or is no more"
+    ended = after(after(CLEAR, HoldPut(hold(end_ms=NOW))), HoldLifted("monthly", 20_700))
+    assert ended.why == "the period of budget monthly is over"
 
 
 def test_what_a_person_waived_is_not_held_again_in_this_revision_and_period() -> None:
