@@ -25,7 +25,7 @@ from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.pipeline.usage import UsageWatch
-from worker.ports import Clock, ObjectReader, ProfileSource
+from worker.ports import Clock, Ledger, ObjectReader, ProfileSource
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,19 @@ class Booking:
     workflow: WorkflowSteps | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What everything else stands on."""
+
+    settings: Settings
+    stack: AsyncExitStack
+    clock: Clock
+    ledger: Ledger
+    state: State
+    outbox: TellingOutbox
+    usage: UsageWatch
+
+
 @asynccontextmanager
 async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
     """Put together what the container worker and the functions share; close it afterwards.
@@ -72,7 +85,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
     Clients connect when they are first used; DynamoDB is reached by one for everything.
 
     Args:
-        settings: Which ledger, prices, registry, quarantine and bus.
+        settings: Which ledger, prices, registry, quarantine and bus; who enforces, and how.
 
     Raises:
         ConfigurationError: A setting is wrong, or something cannot be opened.
@@ -88,49 +101,18 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         stack.push_async_callback(ledger.close)
         state = open_state(settings, dynamo=dynamo)
         stack.push_async_callback(state.close)
-        poster = with_profiles(make_poster(settings), await state.profiles.profiles())
         outbox = TellingOutbox(state.outbox)
-        usage = UsageWatch(outbox=outbox, clock=clock)
-        budgets = BudgetWatch(
-            ledger=ledger,
-            budgets=state.budgets,
-            outbox=outbox,
-            records=state.records,
-            clock=clock,
-            registry=lambda: pipeline.poster.registry,
-        )
-        pipeline = Pipeline(
-            ledger=ledger,
-            budgets=budgets,
-            quarantine=_closed_by(stack, open_quarantine(settings)),
-            decoder=Decoder(),
-            poster=poster,
-            usage=usage,
-            profiles=ProfileWatch(
-                ledger=ledger,
-                store=state.profiles,
-                source=_profile_source(settings, stack),
-                look_later=budgets.look_later,
-            ),
-            objects=ObjectBooks(
-                reader=_object_reader(stack),
-                notes=state.notes,
-                clock=clock,
-                quarantine_place=settings.quarantine_place,
-            ),
-        )
-        pipeline.directory = await open_directory(
-            settings, pipeline, state, outbox=outbox, clock=clock, watch=budgets, stack=stack
-        )
-        enforcing = open_enforcing(
-            settings.enforcement,
-            records=state.records,
-            outbox=outbox,
-            clock=clock,
-            registry=lambda: pipeline.poster.registry,
+        base = _Base(
+            settings=settings,
             stack=stack,
-            is_gone=lambda subject: is_gone(state.records, subject),
+            clock=clock,
+            ledger=ledger,
+            state=state,
+            outbox=outbox,
+            usage=UsageWatch(outbox=outbox, clock=clock),
         )
+        pipeline, budgets = await _pipeline(base)
+        enforcing = _enforcing(base, pipeline)
         monitor = Monitor(
             budgets=state.budgets,
             watch=budgets,
@@ -139,21 +121,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
             clock=clock,
             registry=lambda: pipeline.poster.registry,
         )
-        tellers = open_tellers(
-            settings.enforcement, records=state.records, outbox=outbox, clock=clock, stack=stack
-        )
-        bus = open_bus(settings) or (SilentBus() if tellers else None)
-        announcer = None
-        if bus is not None:
-            stack.push_async_callback(bus.close)
-            announcer = make_announcer(
-                settings.enforcement,
-                outbox=outbox,
-                bus=bus,
-                clock=clock,
-                ledger=ledger,
-                usage=usage,
-            )
+        announcer, tellers = _announcers(base)
         yield Booking(
             pipeline=pipeline,
             budgets=budgets,
@@ -161,7 +129,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
             tellers=tellers,
             monitor=monitor,
             enforcing=enforcing,
-            workflow=_workflow(settings, enforcing, monitor, state, clock, announcer),
+            workflow=_workflow(base, enforcing, monitor, announcer),
             state=state,
             outbox=outbox,
             settings=settings,
@@ -169,21 +137,91 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         )
 
 
+async def _pipeline(base: _Base) -> tuple[Pipeline, BudgetWatch]:
+    """Put together what books, and what looks at budgets after it."""
+    settings, state, stack = base.settings, base.state, base.stack
+    budgets = BudgetWatch(
+        ledger=base.ledger,
+        budgets=state.budgets,
+        outbox=base.outbox,
+        records=state.records,
+        clock=base.clock,
+        registry=lambda: pipeline.poster.registry,
+    )
+    pipeline = Pipeline(
+        ledger=base.ledger,
+        budgets=budgets,
+        quarantine=_closed_by(stack, open_quarantine(settings)),
+        decoder=Decoder(),
+        poster=with_profiles(make_poster(settings), await state.profiles.profiles()),
+        usage=base.usage,
+        profiles=ProfileWatch(
+            ledger=base.ledger,
+            store=state.profiles,
+            source=_profile_source(settings, stack),
+            look_later=budgets.look_later,
+        ),
+        objects=ObjectBooks(
+            reader=_object_reader(stack),
+            notes=state.notes,
+            clock=base.clock,
+            quarantine_place=settings.quarantine_place,
+        ),
+    )
+    pipeline.directory = await open_directory(
+        settings, pipeline, state, outbox=base.outbox, clock=base.clock, watch=budgets, stack=stack
+    )
+    return pipeline, budgets
+
+
+def _enforcing(base: _Base, pipeline: Pipeline) -> Enforcing:
+    records = base.state.records
+    return open_enforcing(
+        base.settings.enforcement,
+        records=records,
+        outbox=base.outbox,
+        clock=base.clock,
+        registry=lambda: pipeline.poster.registry,
+        stack=base.stack,
+        is_gone=lambda subject: is_gone(records, subject),
+    )
+
+
+def _announcers(base: _Base) -> tuple[Announcer | None, dict[str, Teller]]:
+    """Put together who announces on the bus, and who tells people, by channel."""
+    enforcement = base.settings.enforcement
+    tellers = open_tellers(
+        enforcement,
+        records=base.state.records,
+        outbox=base.outbox,
+        clock=base.clock,
+        stack=base.stack,
+    )
+    bus = open_bus(base.settings) or (SilentBus() if tellers else None)
+    if bus is None:
+        return None, tellers
+    base.stack.push_async_callback(bus.close)
+    announcer = make_announcer(
+        enforcement,
+        outbox=base.outbox,
+        bus=bus,
+        clock=base.clock,
+        ledger=base.ledger,
+        usage=base.usage,
+    )
+    return announcer, tellers
+
+
 def _workflow(
-    settings: Settings,
-    enforcing: Enforcing,
-    monitor: Monitor,
-    state: State,
-    clock: Clock,
-    announcer: Announcer | None,
+    base: _Base, enforcing: Enforcing, monitor: Monitor, announcer: Announcer | None
 ) -> WorkflowSteps | None:
-    if settings.enforcement.acts != "workflows":
+    if base.settings.enforcement.acts != "workflows":
         return None
     return WorkflowSteps(
-        steps=enforcing.steps(clock, announcer),
-        budgets=state.budgets,
-        records=state.records,
-        clock=clock,
+        steps=enforcing.steps(base.clock, announcer),
+        budgets=base.state.budgets,
+        records=base.state.records,
+        clock=base.clock,
         look=monitor.settle,
         notify=None if announcer is None else announcer.announce_due,
     )
