@@ -63,61 +63,70 @@ NameArgument = Annotated[
 ]
 
 
+TierOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tier",
+        metavar="TIER",
+        help="The tier whose budgets it gets, of LEDGEROCK_TIERS. Default: that of users.",
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="USD",
+        parser=_limit,
+        help="A monthly budget of its own, which suspends it. Example: --limit 50",
+    ),
+]
+GraceOption = Annotated[
+    int,
+    typer.Option(
+        "--grace",
+        metavar="SECONDS",
+        min=0,
+        help="From the announcement that --limit is reached to the suspension. Default: 300",
+    ),
+]
+DaysOption = Annotated[
+    int | None,
+    typer.Option(
+        "--days",
+        metavar="N",
+        min=1,
+        max=36_600,
+        help="How long the key is good for. Default: until it is removed.",
+    ),
+]
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="ARN|NAME",
+        help="The managed policy that lets it call models: an ARN, or the name of AWS's own.",
+    ),
+]
+BoundaryOption = Annotated[
+    str,
+    typer.Option("--boundary", metavar="ARN", help="A permissions boundary. Default: none."),
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the user; may be repeated."),
+]
+
+
 @app.command(epilog="Example: ledgerock keys create ci-bot --limit 50 --days 30 --tag cost=ci")
 def create(
     name: NameArgument,
-    tier: Annotated[
-        str | None,
-        typer.Option(
-            "--tier",
-            metavar="TIER",
-            help="The tier whose budgets it gets, of LEDGEROCK_TIERS. Default: that of users.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            metavar="USD",
-            parser=_limit,
-            help="A monthly budget of its own, which suspends it. Example: --limit 50",
-        ),
-    ] = None,
-    grace: Annotated[
-        int,
-        typer.Option(
-            "--grace",
-            metavar="SECONDS",
-            min=0,
-            help="From the announcement that --limit is reached to the suspension. Default: 300",
-        ),
-    ] = 300,
-    days: Annotated[
-        int | None,
-        typer.Option(
-            "--days",
-            metavar="N",
-            min=1,
-            max=36_600,
-            help="How long the key is good for. Default: until it is removed.",
-        ),
-    ] = None,
-    policy: Annotated[
-        str,
-        typer.Option(
-            "--policy",
-            metavar="ARN|NAME",
-            help="The managed policy that lets it call models: an ARN, or the name of AWS's own.",
-        ),
-    ] = "AmazonBedrockLimitedAccess",
-    boundary: Annotated[
-        str,
-        typer.Option("--boundary", metavar="ARN", help="A permissions boundary. Default: none."),
-    ] = "",
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the user; may be repeated."),
-    ] = None,
+    tier: TierOption = None,
+    limit: LimitOption = None,
+    grace: GraceOption = 300,
+    days: DaysOption = None,
+    policy: PolicyOption = "AmazonBedrockLimitedAccess",
+    boundary: BoundaryOption = "",
+    tag: TagOption = None,
     ledger: LedgerOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,

@@ -113,8 +113,9 @@ async def map_role(booking: Booking, mapping: Mapping) -> Mapped:
             once="\n".join((mapping.by, *(fact.event_id for fact in facts))),
         )
         pipeline.poster = await directory.learn(seen, pipeline.poster)
-    followed = await directory.follow(seen, (), pipeline.poster)
-    await booking.budgets.look(followed.moved)
+    followed = await directory.follow(seen, pipeline.poster)
+    # Nobody spends just now: the calls were made before.
+    await booking.budgets.look(followed.moved, spending=())
     moved = Amounts()
     for leaf, amounts in followed.postings:
         if leaf.principal == mapping.agent:

@@ -1,4 +1,4 @@
-"""The commands on principals, on a ledger in a file; and on a shared one where that may differ."""
+"""The commands on principals, on a ledger in a file; and on a shared one, all of them once."""
 
 import asyncio
 import json
@@ -46,8 +46,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def ledger() -> str:
+    return "sqlite:ledgerock.db"
+
+
 @pytest.fixture(params=["file", "shared"])
-def ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def each_ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return each kind of ledger that commands share."""
     if request.param == "file":
         return "sqlite:ledgerock.db"
@@ -231,8 +236,9 @@ def mapped(run: Run, ledger: str, *arguments: str, agent: str = AGENT) -> dict[s
 
 
 def test_a_role_that_is_mapped_late_moves_what_was_booked_since(
-    run: Run, folder: Path, ledger: str
+    run: Run, folder: Path, each_ledger: str
 ) -> None:
+    ledger = each_ledger
     calls = [by_helper(f"r{hour}", f"2026-11-22T{hour:02}:30:00Z") for hour in (8, 9, 10, 11)]
     book(run, folder, ledger, *calls, log("r1", at=NOW))
     done = mapped(run, ledger, "--from", NINE)
@@ -261,8 +267,7 @@ def test_calls_after_the_mapping_are_booked_to_the_agent(
     assert spent(run, ledger)[AGENT] == ("0.00376", 1)
 
 
-def test_a_mapping_may_be_over(run: Run, folder: Path) -> None:
-    ledger = "sqlite:ledgerock.db"
+def test_a_mapping_may_be_over(run: Run, folder: Path, ledger: str) -> None:
     calls = [by_helper(f"r{hour}", f"2026-11-22T{hour:02}:30:00Z") for hour in (8, 9, 10, 11)]
     book(run, folder, ledger, *calls)
     done = mapped(run, ledger, "--from", NINE, "--to", ELEVEN)
@@ -271,8 +276,7 @@ def test_a_mapping_may_be_over(run: Run, folder: Path) -> None:
     assert mapped(run, ledger, "--from", NINE, "--to", ELEVEN)["result"] == "unchanged"
 
 
-def test_an_agent_keeps_the_roles_that_it_had(run: Run, folder: Path) -> None:
-    ledger = "sqlite:ledgerock.db"
+def test_an_agent_keeps_the_roles_that_it_had(run: Run, folder: Path, ledger: str) -> None:
     book(run, folder, ledger, by_helper("r1", "2026-11-22T09:30:00Z"))
     main_role = f"arn:aws:iam::{ACCOUNT}:role/Main"
 
@@ -295,8 +299,7 @@ def test_an_agent_keeps_the_roles_that_it_had(run: Run, folder: Path) -> None:
     run(*arguments, code=2, error="would have no role at all")
 
 
-def test_a_role_of_two_agents_is_said_to_be_ambiguous(run: Run, folder: Path) -> None:
-    ledger = "sqlite:ledgerock.db"
+def test_a_role_of_two_agents_is_said_to_be_ambiguous(run: Run, folder: Path, ledger: str) -> None:
     book(run, folder, ledger, by_helper("r1", TEN))
     assert mapped(run, ledger, "--from", NINE)["calls"] == 1
     done = mapped(run, ledger, "--from", NINE, agent=OTHER)
@@ -306,8 +309,7 @@ def test_a_role_of_two_agents_is_said_to_be_ambiguous(run: Run, folder: Path) ->
     assert f"this role also serves {AGENT}" in text
 
 
-def test_the_budget_of_the_agent_is_looked_at(run: Run, folder: Path) -> None:
-    ledger = "sqlite:ledgerock.db"
+def test_the_budget_of_the_agent_is_looked_at(run: Run, folder: Path, ledger: str) -> None:
     book(run, folder, ledger, by_helper("r1", TEN))
     run("budgets", "set", "bot", "--scope", f"agent/{AGENT}", "--limit", "0.00376")
     mapped(run, ledger, "--from", NINE)
