@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from worker.core.budget import LIMIT_PER_CENT, Crossing
@@ -21,11 +20,10 @@ _NOTHING_FOLLOWS: Final = "Nothing is done by itself: this budget only notifies.
 
 def seconds_text(seconds: int) -> str:
     """Write a duration for people: `2 hours`, `90 minutes`, `1 day`."""
-    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds and seconds % size == 0:
-            count = seconds // size
-            return f"{count} {name}{'' if count == 1 else 's'}"
-    return str(timedelta(seconds=seconds)) if seconds > 60 else f"{seconds} seconds"  # noqa: PLR2004
+    units = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+    size, name = next(one for one in units if seconds % one[0] == 0) if seconds else units[-1]
+    count = seconds // size
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def ahead(budget: Budget) -> str:
