@@ -109,7 +109,8 @@ class Forgetting:
             ConfigurationError: Says which, and what to do first.
         """
         person = Person(principal, Mark(PSEUDONYM, self._clock.now_ms()), Marks(""))
-        for suspension in await self._suspensions.listed():
+        listed = await self._suspensions.listed()
+        for suspension in (*listed, await self._suspensions.get(person.identity)):
             is_in_place = suspension.holds or suspension.phase != "clear"
             if plain_id(suspension.principal) == person.identity and is_in_place:
                 message = (

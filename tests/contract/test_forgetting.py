@@ -30,8 +30,8 @@ from worker.core.budget_terms import Budget, Scope, ScopeDays
 from worker.core.enforcement import Hold
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Counts, Observation, SourceRank
-from worker.core.forgotten import PSEUDONYM, Mark, Marks, Person
-from worker.core.ledger import Amounts, Leaf
+from worker.core.forgotten import PSEUDONYM
+from worker.core.ledger import Amounts
 from worker.core.registry import Pool, PrincipalFact, Registry
 from worker.core.report import DIMENSIONS
 from worker.forgetting import Forgetting, Forgotten
@@ -307,6 +307,21 @@ async def test_the_user_of_a_session_is_forgotten_and_its_role_is_not(open_world
 
 
 @asynchronous
+async def test_a_session_that_nobody_trusts_any_more_is_forgotten_too(open_world: Open) -> None:
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/Gate"
+    one = call(1, PLENTY, identity_arn=arn, source_identity=NAME, caller_rank=9)
+    evidence = msgspec.structs.replace(one.evidence, session=NAME, session_rank=9)
+    async with open_world() as world:
+        await book(world.ledger, POSTER, Observation(one.key, evidence), call(2, PLENTY))
+        before = dict(await world.ledger.balances())
+        assert f"role/{ACCOUNT}/Gate" in {leaf.principal for leaf in before}
+        assert (await world.forget(f"session/{ACCOUNT}/Gate/{NAME}")).calls == 1
+        assert dict(await world.ledger.balances()) == before
+        assert NAME not in await _everything(world)
+        assert not (await world.ledger.verify()).differences
+
+
+@asynchronous
 async def test_forgetting_again_completes_what_was_interrupted(open_world: Open) -> None:
     async with open_world() as world:
         ledger = world.ledger
@@ -477,10 +492,3 @@ async def _tables(prefix: str) -> str:
             for name in ("entries", "balances", "state")
         ]
     return repr(found)
-
-
-def test_leaves_of_a_pseudonym_say_everything_else() -> None:
-    leaf = Leaf(ALICE, ALICE, "", "research", "", ACCOUNT, MICRO, 1, (), "people")
-    person = Person(ALICE, Mark("forgotten-1", NOON), Marks("00"))
-    hidden = f"user/{ACCOUNT}/forgotten-1"
-    assert person.leaf(leaf) == msgspec.structs.replace(leaf, principal=hidden, identity=hidden)

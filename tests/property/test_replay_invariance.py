@@ -21,11 +21,12 @@ from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.batch import BatchBuilder
 from worker.core.decoders import Decoder
 from worker.core.evidence import Observation
+from worker.core.registry import Pool, Registry
 from worker.pipeline import Digester, Pipeline
 from worker.ports import Committed, Ledger
 from worker.settings import Settings
 
-POSTER = poster()
+POSTER = poster(registry=Registry(pools=[Pool("people", "user/*"), Pool("bobs", "user/*/bob")]))
 
 
 class Still:

@@ -11,9 +11,10 @@ from tests.calls import DAY, MICRO, NOON, PRO, UNLISTED, call, poster
 from tests.dynamodb import ledger_at, local_endpoint, new_prefix
 from tests.shared_books import book_all, differences, expected_books
 from worker.core.evidence import NO_COUNTS, Counts, EvidenceRank, Observation, SourceRank
+from worker.core.registry import Pool, Registry
 
 EXAMPLES = max(30, settings().max_examples // 5)
-POSTER = poster()
+POSTER = poster(registry=Registry(pools=[Pool("people", "user/*"), Pool("bobs", "user/*/bob")]))
 KINDS = (
     (SourceRank.API_EVENT, EvidenceRank.SIGHTING),
     (SourceRank.COMPLETION, EvidenceRank.PARTIAL),

@@ -6,6 +6,8 @@
 Day and time are those of the booking. A note is a plain write that is made before the
 transactions that it announces, in the same request as other such writes. Nothing else reads these
 items: they are in no index, and nobody's balance.
+
+What versions without a journal booked is not in it: a rebooking of everything moves such calls.
 """
 
 from __future__ import annotations

@@ -184,12 +184,17 @@ class Person:
     # --- Entries -----------------------------------------------------------------------------
 
     def owns(self, entry: Entry) -> bool:
-        """Whether a call is this person's, and to be hidden."""
-        leaf = entry.posting.leaf
-        return (
-            self.identity in {plain_id(leaf.identity), plain_id(leaf.principal)}
-            and entry.evidence.occurred_at_ms < self.mark.before_ms
-        )
+        """Whether a call is this person's, and to be hidden.
+
+        A session's call is, also where it is the role's by now: no rule trusts its name any more.
+        """
+        leaf, evidence = entry.posting.leaf, entry.evidence
+        if evidence.occurred_at_ms >= self.mark.before_ms:
+            return False
+        if self.identity in {plain_id(leaf.identity), plain_id(leaf.principal)}:
+            return True
+        arn = f"{evidence.facts.identity_arn}/{evidence.session}"
+        return self._kind == "session" and self._arn.fullmatch(arn) is not None
 
     def hidden(self, entry: Entry) -> tuple[Evidence, Rated]:
         """Return what is left of a call's evidence, and its posting, under the pseudonym."""

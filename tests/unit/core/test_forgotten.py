@@ -15,7 +15,7 @@ from worker.core.codec import Bodies, decode_key
 from worker.core.errors import ConfigurationError
 from worker.core.evidence import Counts, Evidence, EvidenceRank, Observation, SourceRank, merge
 from worker.core.forgotten import Mark, Marks, Person, hide, marks_in, note_of
-from worker.core.ledger import Amounts, Entry
+from worker.core.ledger import Amounts, Entry, Leaf
 from worker.core.registry import EMPTY_REGISTRY, Incarnations, LearnedFacts, Registry
 
 POSTER = poster()
@@ -234,3 +234,8 @@ def test_names_that_are_encoded_are_found_in_their_own_form() -> None:
     evidence = call(1, user="", identity_arn=arn).evidence
     hidden, _ = person.hidden(_entry(evidence))
     assert attribute(hidden.facts, 0, EMPTY_REGISTRY).principal == person.pseudonym
+
+
+def test_a_leaf_keeps_everything_but_the_name() -> None:
+    leaf = Leaf(ALICE, ALICE, "", "research", "", ACCOUNT, MICRO, 1, (), "people")
+    assert PERSON.leaf(leaf) == msgspec.structs.replace(leaf, principal=HIDDEN, identity=HIDDEN)
