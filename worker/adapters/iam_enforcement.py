@@ -38,7 +38,12 @@ from worker.core.deny_policy import (
     policy_name,
     same_document,
 )
-from worker.core.errors import EnforcementError, MissingPrincipalError, TransientError
+from worker.core.errors import (
+    EnforcementError,
+    MissingPrincipalError,
+    ReplacedPrincipalError,
+    TransientError,
+)
 from worker.core.targets import Protection, Target, refuse_path
 from worker.ports import InlinePolicy, Key, Order, Snapshot
 
@@ -180,7 +185,7 @@ class IamEnforcement:
                 f"{target}: the {kind} that was meant ({unique_id}) is gone; the one of this name "
                 f"is another ({entity.unique_id}), and is left alone"
             )
-            raise MissingPrincipalError(message)
+            raise ReplacedPrincipalError(message)
         if kind == "role":
             refuse_path(str(target), entity.path, entity.name)
         return entity

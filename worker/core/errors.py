@@ -63,6 +63,10 @@ class MissingPrincipalError(EnforcementError):
     """There is no such user, role or policy, or another one carries its name by now."""
 
 
+class ReplacedPrincipalError(MissingPrincipalError):
+    """Who was meant is gone for good: another one carries its name by now."""
+
+
 class NeedsPersonError(EnforcementError):
     """IAM offers no way to do this to this principal alone; a person has to act."""
 

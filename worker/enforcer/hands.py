@@ -6,12 +6,17 @@ snapshot is kept once, and what is done already stays done.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from worker.core.attribution import key_of
 from worker.core.enforcement import Suspension
-from worker.core.errors import EnforcementError, LedgerockError, MissingPrincipalError
+from worker.core.errors import (
+    EnforcementError,
+    LedgerockError,
+    MissingPrincipalError,
+    ReplacedPrincipalError,
+)
 from worker.core.events import event_id_of
 from worker.core.suspension import Failed, Gone, action_of, is_settled
 from worker.enforcer.snapshots import Snapshots
@@ -141,26 +146,25 @@ class Hands:
             if str(target) not in kept:
                 snapshot = await self._looking(target, self._enforcement.snapshot(target))
                 kept[str(target)] = await self._snapshots.keep(suspension, snapshot)
-        wanted = [kept[str(target)] for target in targets]
         before = {name: _had(one) for name, one in kept.items()}
         await self._intend(suspension, before)
         order = _order(suspension)
-        for snapshot in wanted:
-            await self._looking(snapshot.target, self._enforcement.suspend(order, snapshot))
-        names = {str(target) for target in targets}
-        for name, snapshot in kept.items():
-            if name not in names:
-                await self._let_go(suspension, snapshot)
+        wanted = [kept[str(target)] for target in targets]
+        await self._each(wanted, lambda snapshot: self._enforcement.suspend(order, snapshot))
+        for name in _others(kept, targets):
+            await self._let_go(suspension, kept[name])
 
     async def _let_go(self, suspension: Suspension, snapshot: Snapshot) -> None:
         """Restore a role that the agent no longer has: it is somebody else's business now."""
         order = _order(suspension)
-        try:
+
+        async def restored() -> list[str]:
             await self._enforcement.restore(order, snapshot)
-            left = await self._enforcement.unrestored(order, snapshot)
-        except MissingPrincipalError:
-            if not await self._is_gone(_subject(snapshot.target)):
-                raise
+            return await self._enforcement.unrestored(order, snapshot)
+
+        try:
+            left = await self._looking(snapshot.target, restored())
+        except GoneError:
             left = []
         if left:
             raise UnverifiedError(f"{snapshot.target} is not restored yet: {_listed(left)}")
@@ -187,10 +191,26 @@ class Hands:
             raise MissingPrincipalError(message)
         return targets
 
+    async def _each(
+        self, snapshots: Iterable[Snapshot], work: Callable[[Snapshot], Awaitable[None]]
+    ) -> None:
+        """Do something to several targets; what cannot be done to one is done to the others."""
+        faults: list[EnforcementError | GoneError] = []
+        for snapshot in snapshots:
+            try:
+                await self._looking(snapshot.target, work(snapshot))
+            except (EnforcementError, GoneError) as error:
+                faults.append(error)
+        # That somebody is gone is the least of what may be wrong.
+        if faults:
+            raise min(faults, key=lambda fault: isinstance(fault, GoneError))
+
     async def _looking(self, target: Target, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - as work
         """Do some work on a target; say so if it is missing because it was deleted."""
         try:
             return await work
+        except ReplacedPrincipalError as error:
+            raise GoneError(str(error)) from error
         except MissingPrincipalError as error:
             if await self._is_gone(_subject(target)):
                 raise GoneError(f"{error}; it was deleted") from error
@@ -204,11 +224,12 @@ class Hands:
             before = {name: _order(suspension).suspension_id for name in kept}
             await self._intend(suspension, before)
         order = _order(suspension)
-        for snapshot in kept.values():
-            try:
-                await self._looking(snapshot.target, self._enforcement.restore(order, snapshot))
-            except GoneError:
-                continue  # the others need it all the same; reading back says who is gone
+        try:
+            await self._each(
+                kept.values(), lambda snapshot: self._enforcement.restore(order, snapshot)
+            )
+        except GoneError:
+            return  # reading back says who is gone, once it is known that all others are restored
 
     async def _unrestored(self, suspension: Suspension) -> list[str]:
         order = _order(suspension)

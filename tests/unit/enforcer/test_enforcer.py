@@ -276,6 +276,38 @@ async def test_who_was_deleted_is_not_called_restored() -> None:
 
 
 @asynchronous
+async def test_who_was_made_again_under_the_same_name_is_another_one_and_starts_clean() -> None:
+    world = World(mode="detach")
+    await world.hold()
+    await world.run()
+    user = world.start["user", ACCOUNT, "alice"]
+    again = msgspec.structs.replace(user, unique_id="AIDA00000000000000NEW")
+    world.iam.put(again)
+    world.now += DAILY_MS
+    [figures] = await world.run()
+    assert (figures.gone, figures.suspended) == (1, 0), "whoever was meant is gone"
+    await world.lift()
+    [figures] = await world.run()
+    assert (figures.gone, figures.restored) == (1, 0)
+    assert (await world.get()).phase == "clear"
+    assert world.policies()["user", ACCOUNT, "alice"] == again
+
+
+@asynchronous
+async def test_what_cannot_be_done_to_one_role_of_an_agentcore_agent_is_done_to_others() -> None:
+    world = World(mode="detach")
+    world.agent_roles[AGENT].insert(0, f"arn:aws:iam::{ACCOUNT}:role/Gateway")
+    await world.hold(AGENT)
+    await world.run()
+    await world.lift(AGENT)
+    world.iam.remove("role", ACCOUNT, "Gateway")
+    [figures] = await world.run()
+    assert figures.failed == 1
+    assert not world.is_denied("role", "Helper")
+    assert (await world.get(AGENT)).phase == "restoring"
+
+
+@asynchronous
 async def test_who_was_deleted_before_it_was_suspended_is_looked_at_once_a_day() -> None:
     world = World()
     world.iam.remove("user", ACCOUNT, "alice")
@@ -647,3 +679,78 @@ async def test_several_reasons_to_need_a_person_are_each_told() -> None:
     [detail] = await world.details(SUSPENSION_FAILED, AGENT)
     assert detail["reason"] == "its role also serves another"
     assert detail["command"] == f"ledgerock principals show {AGENT}"
+
+
+@asynchronous
+async def test_an_agentcore_agents_old_role_that_was_deleted_holds_up_nothing() -> None:
+    world = World()
+    await world.hold(AGENT)
+    await world.run()
+    world.agent_roles[AGENT] = [f"arn:aws:iam::{ACCOUNT}:role/Gateway"]
+    world.iam.remove("role", ACCOUNT, "Helper")
+    await world.suspensions.look_again(AGENT)
+    [figures] = await world.run()
+    assert figures.failed == 1, "nobody knows that it was deleted"
+    world.deleted.add(f"role/{ACCOUNT}/Helper")
+    world.now += HOUR
+    [figures] = await world.run()
+    assert figures.suspended == 1
+    await world.lift(AGENT)
+    await world.settle()
+    assert (await world.get(AGENT)).failure == ""
+    assert not world.is_denied("role", "Gateway")
+
+
+@asynchronous
+async def test_of_an_agentcore_agents_roles_those_that_are_left_are_restored() -> None:
+    world = World(mode="detach")
+    world.agent_roles[AGENT].append(f"arn:aws:iam::{ACCOUNT}:role/Gateway")
+    await world.hold(AGENT)
+    await world.run()
+    world.iam.remove("role", ACCOUNT, "Helper")
+    world.deleted.add(f"role/{ACCOUNT}/Helper")
+    await world.lift(AGENT)
+    [figures] = await world.run()
+    assert figures.gone == 1
+    gateway = "role", ACCOUNT, "Gateway"
+    assert world.policies()[gateway] == world.start[gateway]
+    assert PRINCIPAL_RESTORED not in await world.told(AGENT)
+
+
+@asynchronous
+async def test_a_look_ends_after_some_hundreds_and_says_that_there_is_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PER_LOOK_MAX", 2)
+    world = World()
+    for principal in (ALICE, GATEWAY, AGENT):
+        await world.hold(principal)
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    [first] = await world.run()
+    assert (first.suspended, first.is_cut) == (2, True)
+    [second] = await world.run()
+    assert (second.suspended, second.is_cut) == (1, False)
+
+
+@asynchronous
+async def test_who_changes_its_mind_without_end_leaves_the_rest_to_the_next_look() -> None:
+    world = World()
+    await world.hold()
+    enforcer: Any = world.enforcer()
+    attempt = enforcer.attempt
+    tries = 0
+
+    async def and_change(*arguments: Any) -> Any:
+        nonlocal tries
+        given = await attempt(*arguments)
+        tries += 1
+        await (world.lift() if tries % 2 else world.hold())
+        return given
+
+    enforcer.attempt = and_change
+    await enforcer.act_now(ALICE)
+    assert tries == module.DIRECTIONS_MAX
+    suspension = await world.get()
+    assert (suspension.claim, suspension.phase) == ("", "restoring")
+    await world.settle()
+    assert world.policies() == world.start
