@@ -218,10 +218,9 @@ class WorkflowSteps:
 
 
 def _is_due(status: BudgetStatus | None, now_ms: int) -> bool:
-    """Whether the grace period is over, and nobody has looked since."""
-    return (
-        status is not None and status.state == "grace_period" and 0 < status.deadline_ms <= now_ms
-    )
+    """Whether the monitor has something to do: fix the deadline, or look at it again."""
+    in_grace = status is not None and status.state == "grace_period"
+    return in_grace and status is not None and status.deadline_ms <= now_ms
 
 
 def _principal(request: Request, budget: Budget | None) -> str:
