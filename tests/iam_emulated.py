@@ -29,6 +29,9 @@ TRUST: Final = (
     '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole",'
     '"Principal":{"Service":"bedrock-agentcore.amazonaws.com"}}]}'
 )
+# Reading the service's description takes most of the time that a client takes to make.
+_SESSION: Final = get_session()
+
 Request = Callable[..., Awaitable[dict[str, Any]]]
 
 
@@ -275,7 +278,7 @@ async def in_localstack() -> AsyncIterator[World]:
             account: str, operation: str, arguments: dict[str, Any]
         ) -> dict[str, Any]:
             if account not in clients:
-                context = get_session().create_client(
+                context = _SESSION.create_client(
                     "iam",
                     endpoint_url=localstack_endpoint(),
                     region_name="us-east-1",
