@@ -36,7 +36,14 @@ BAR: Final = 24
 DAY_MS: Final = 86_400_000
 RATE_SECONDS: Final = 10.0
 """Throughput is that of so many last seconds."""
-STYLES: Final = {"ok": "green", "warning": "yellow", "critical": "red", "exceeded": "bold red"}
+STYLES: Final = {
+    "ok": "green",
+    "warning": "yellow",
+    "critical": "red",
+    "exceeded": "bold red",
+    "grace_period": "bold red",
+    "suspended": "bold red reverse",
+}
 NARROWEST: Final = 100
 
 
@@ -45,8 +52,9 @@ class _Facts(msgspec.Struct):
 
     threshold: int = 0
     level: str = ""
-    spent_usd: str = ""
-    limit_usd: str = ""
+    unit: str = "usd"
+    spent: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,7 @@ async def look(ledger: Ledger, state: State, facts: Registry) -> Picture:
         principals, models, standings, told, metrics = await asyncio.gather(
             ledger.totals("principal", today, today),
             ledger.totals("model", today, today),
-            standings_of(ledger, budgets, facts, now_ms),
+            standings_of(ledger, budgets, facts, now_ms, state.records),
             asyncio.gather(*(state.outbox.about(budget_subject(one.name)) for one in budgets)),
             asyncio.to_thread(read_metrics),
         )
@@ -160,6 +168,19 @@ def usd(pico_usd: int) -> str:
     return f"${pico_usd / PICO_PER_USD:,.4f}"
 
 
+def amount(found: int, unit: str) -> str:
+    """Write an amount in a budget's unit for people."""
+    return usd(found) if unit == "usd" else f"{found:,} {unit}"
+
+
+def _state(standing: Standing) -> str:
+    """Return a budget's state, with the deadline of a grace period."""
+    text = standing.state.replace("_", " ")
+    if not standing.deadline_ms:
+        return text
+    return f"{text} until {time.strftime('%H:%M:%S', time.localtime(standing.deadline_ms / 1000))}"
+
+
 def _seconds(metrics: Metrics, name: str) -> str:
     half, most = metrics.quantile(name, 0.5), metrics.quantile(name, 0.99)
     return "-" if half is None or most is None else f"{half:.1f} s (p99 {most:.1f} s)"
@@ -198,10 +219,10 @@ def _budgets(standings: Sequence[Standing], width: int) -> Table:
         table.add_row(
             Text(budget.name),
             *([Text(f"{budget.scope}, {budget.period}")] if wide else []),
-            usd(standing.spent_amount),
-            usd(budget.limit_amount),
+            amount(standing.spent_amount, budget.unit),
+            amount(budget.limit_amount, budget.unit),
             Text("█" * filled + "░" * (bar - filled) + f" {share:4.0%}", style=style),
-            Text(standing.state, style=style),
+            Text(_state(standing), style=style),
         )
     return table
 
@@ -214,7 +235,7 @@ def _events(notices: Sequence[tuple[str, Notice]], width: int) -> Table:
     for name, notice in notices[:EVENTS]:
         facts = msgspec.json.decode(notice.detail, type=_Facts)
         at = f": {facts.threshold} %" if facts.threshold else ""
-        spent = f"${facts.spent_usd} of ${facts.limit_usd}" if facts.spent_usd else "-"
+        spent = f"{facts.spent} of {facts.limit} {facts.unit}" if facts.spent else "-"
         announced: str = notice.state
         if notice.announced_at_ms:
             announced = f"after {(notice.announced_at_ms - notice.recorded_at_ms) / 1000:.1f} s"

@@ -113,8 +113,8 @@ def test_amounts_are_in_the_budgets_unit(unit: str, limit: int, spent: int, says
             70,
             {},
             (
-                "At the limit principal user/111122223333/alice is suspended after a grace period of "
-                "2 hours. The next threshold is 90 %. The period ends 2026-12-01T00:00:00.000Z."
+                "At the limit principal user/111122223333/alice is suspended after a grace period "
+                "of 2 hours. The next threshold is 90 %. The period ends 2026-12-01T00:00:00.000Z."
             ),
         ),
         (
@@ -122,7 +122,8 @@ def test_amounts_are_in_the_budgets_unit(unit: str, limit: int, spent: int, says
             {},
             (
                 "A grace period of 2 hours begins; then principal user/111122223333/alice is "
-                "suspended, until the period ends (2026-12-01T00:00:00.000Z) or the limit is raised."
+                "suspended, until the period ends (2026-12-01T00:00:00.000Z) or the limit is "
+                "raised."
             ),
         ),
         (
