@@ -113,6 +113,8 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
         )
         pipeline, budgets = await _pipeline(base)
         enforcing = _enforcing(base, pipeline)
+        if pipeline.directory is not None:
+            pipeline.directory.agent_moved = enforcing.suspensions.look_again
         monitor = Monitor(
             budgets=state.budgets,
             watch=budgets,

@@ -138,7 +138,9 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class LookAgain(msgspec.Struct, frozen=True):
-    """Whom a suspended principal acts through may have changed: an agent has another role."""
+    """Whom a suspended principal acts through has changed: look at it at `due_at_ms` or before."""
+
+    due_at_ms: int
 
 
 class Postponed(msgspec.Struct, frozen=True):
@@ -164,8 +166,10 @@ def turned(suspension: Suspension, given: Input, now_ms: int) -> Suspension | No
         case Claimed():
             return _claimed(suspension, given, now_ms)
         case LookAgain():
-            is_later = suspension.phase == "suspended" and suspension.due_at_ms > now_ms
-            return _due(suspension, now_ms, now_ms) if is_later else None
+            is_sooner = given.due_at_ms < suspension.due_at_ms
+            if suspension.phase != "suspended" or not is_sooner:
+                return None
+            return _due(suspension, given.due_at_ms, now_ms)
         case Postponed():
             is_as_found = suspension.due_at_ms == given.due_at_ms
             return _due(suspension, given.until_ms, now_ms) if is_as_found else None

@@ -8,6 +8,7 @@ what is wanted changes meanwhile, recording fails, and the same worker goes on i
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
@@ -44,7 +45,9 @@ Acts = Literal["off", "worker", "workflows"]
 AT_ONCE: Final = 8
 """Principals that are worked on at the same time."""
 PER_LOOK_MAX: Final = 400
-"""Principals of one look, so that a worker that is to end can end."""
+LOOK_SECONDS: Final = 20.0
+"""Principals of one look, and after what time it begins with no other: a worker that is to end can
+end, and budgets are looked at meanwhile."""
 DIRECTIONS_MAX: Final = 5
 """How often a worker follows a change of direction before it lets others do so."""
 VERIFY_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -101,7 +104,7 @@ class Enforcer:
         if self.acts == "off":
             return figures
         one = self._remind if self.acts == "workflows" else self._carry_out
-        seen = 0
+        seen, until = 0, time.monotonic() + LOOK_SECONDS
         chunks = self._suspensions.due()
         try:
             async for chunk in chunks:
@@ -109,7 +112,7 @@ class Enforcer:
                     records = chunk[start : start + AT_ONCE]
                     await self._each(one, records, figures)
                     seen += len(records)
-                    if seen >= PER_LOOK_MAX:
+                    if seen >= PER_LOOK_MAX or time.monotonic() >= until:
                         figures.is_cut = True
                         return figures
         finally:

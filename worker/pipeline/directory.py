@@ -150,6 +150,8 @@ class DirectoryWatch:
         self._asked_at_ms = 0
         self._asking = asyncio.Lock()
         self._rechecks: dict[str, _Recheck] = {}
+        self.agent_moved: Callable[[str], Awaitable[object]] | None = None
+        """Is told of each agent whose roles change: a suspended one needs another look."""
 
     # --- Knowing ------------------------------------------------------------------------------
 
@@ -253,6 +255,8 @@ class DirectoryWatch:
             if moving:
                 await self._rebook(self._identities(view), min(moving), poster)
                 self._recheck(name, min(moving), self._monotonic() + STALE_SECONDS)
+                if self.agent_moved is not None and name.startswith(AGENT):
+                    await self.agent_moved(name)
             await self._settle(view, told, poster)
         return Followed(self._changes.now())
 

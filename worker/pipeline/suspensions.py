@@ -22,6 +22,8 @@ from worker.ports import Clock, Notice, Outbox, Record, Records
 
 ATTEMPTS: Final = 30
 """How often a change is made anew because somebody else was first."""
+KNOWN_MS: Final = 15_000
+"""By then every worker has asked what others learned of agents (every five seconds)."""
 FOREVER_MS: Final = 2**53
 """Later than whatever is due."""
 
@@ -87,8 +89,15 @@ class Suspensions:
         return await self.turn(principal, given) is not None
 
     async def look_again(self, principal: str) -> bool:
-        """Have a suspended principal verified anew at once: its roles may have changed."""
-        return await self.turn(principal, LookAgain()) is not None
+        """Have a suspended principal verified anew soon: its roles have changed.
+
+        Not at once: until `KNOWN_MS` have passed, some worker may not know its new roles.
+
+        Returns:
+            Whether it is suspended, and would have been looked at later otherwise.
+        """
+        due_at_ms = self._clock.now_ms() + KNOWN_MS
+        return await self.turn(principal, LookAgain(due_at_ms)) is not None
 
     async def get(self, principal: str) -> Suspension:
         """Return a principal's suspension, strongly read; a clear one if there never was any."""

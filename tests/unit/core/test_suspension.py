@@ -277,9 +277,11 @@ def test_until_then_a_new_hold_goes_on_with_the_old_snapshots() -> None:
 
 
 def test_a_suspended_one_can_be_looked_at_early() -> None:
-    assert after(SUSPENDED, LookAgain()).due_at_ms == NOW
+    sooner = after(SUSPENDED, LookAgain(NOW + 5))
+    assert sooner.due_at_ms == NOW + 5
+    assert turned(sooner, LookAgain(NOW + 6), NOW) is None, "it is looked at before"
     for other in (RESTORED, REQUIRED, RESTORING, after(SUSPENDED, CLAIM)):
-        assert turned(other, LookAgain(), NOW) is None
+        assert turned(other, LookAgain(NOW), NOW) is None
 
 
 def test_what_is_due_is_postponed_unless_it_changed_meanwhile() -> None:
@@ -302,7 +304,7 @@ INPUTS = st.one_of(
     st.builds(Verified, CLAIMS, ACTIONS),
     st.builds(Failed, CLAIMS, ACTIONS, st.just("x"), st.booleans()),
     st.builds(Gone, CLAIMS, ACTIONS, st.just("gone")),
-    st.just(LookAgain()),
+    st.builds(LookAgain, st.integers(NOW, NOW + 10**7)),
     st.builds(Postponed, st.just(NOW), st.integers(NOW, NOW + 10**7)),
 )
 

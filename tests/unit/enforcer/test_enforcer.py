@@ -30,6 +30,7 @@ from worker.core.events import (
 from worker.core.suspension import CLAIM_MS, DAILY_MS, RECHECK_MS
 from worker.enforcer import Snapshots
 from worker.enforcer import enforcer as module
+from worker.pipeline.suspensions import KNOWN_MS
 from worker.ports import Order
 
 MODES = pytest.mark.parametrize("mode", ["deny", "detach"])
@@ -366,6 +367,7 @@ async def test_an_agentcore_agent_that_gets_another_role_is_suspended_through_th
     await world.run()
     world.agent_roles[AGENT] = [f"arn:aws:iam::{ACCOUNT}:role/Gateway"]
     assert await world.suspensions.look_again(AGENT)
+    world.now += KNOWN_MS
     [figures] = await world.run()
     assert figures.confirmed == 1
     assert world.is_denied("role", "Gateway")
@@ -689,6 +691,7 @@ async def test_an_agentcore_agents_old_role_that_was_deleted_holds_up_nothing() 
     world.agent_roles[AGENT] = [f"arn:aws:iam::{ACCOUNT}:role/Gateway"]
     world.iam.remove("role", ACCOUNT, "Helper")
     await world.suspensions.look_again(AGENT)
+    world.now += KNOWN_MS
     [figures] = await world.run()
     assert figures.failed == 1, "nobody knows that it was deleted"
     world.deleted.add(f"role/{ACCOUNT}/Helper")

@@ -11,7 +11,7 @@ from worker.core.enforcement import MANUAL, Hold, Suspension
 from worker.core.errors import LedgerCorruptError, TransientError
 from worker.core.events import RESTORATION_REQUIRED, SUSPENSION_REQUIRED
 from worker.core.suspension import DAILY_MS
-from worker.pipeline.suspensions import ATTEMPTS, Suspensions
+from worker.pipeline.suspensions import ATTEMPTS, KNOWN_MS, Suspensions
 from worker.ports import Holds, Record
 
 
@@ -69,6 +69,8 @@ async def test_what_is_listed_and_what_waits() -> None:
     assert [one.principal for one in await world.suspensions.listed()] == [AGENT, ALICE]
     assert [one async for one in world.suspensions.waiting()] == []
     assert await world.suspensions.look_again(ALICE)
+    assert not await world.suspensions.look_again(ALICE), "it is about to be"
+    world.now += KNOWN_MS
     assert [one.principal async for one in world.suspensions.waiting()] == [ALICE]
     await world.run()
     assert (await world.get()).due_at_ms == world.now + DAILY_MS
