@@ -28,7 +28,7 @@ TargetsOf = Callable[[str], Awaitable[Sequence[Target]]]
 raises `EnforcementError` where it cannot be done."""
 
 IsGone = Callable[[str], Awaitable[bool]]
-"""Says whether a user or role (`user/A/NAME`, `role/A/NAME`) is known to have been deleted."""
+"""Says whether a user, role or agent (`user/A/NAME`, ...) is known to have been deleted."""
 
 
 class UnverifiedError(EnforcementError):
@@ -185,7 +185,12 @@ class Hands:
         return missing
 
     async def _targets(self, principal: str) -> Sequence[Target]:
-        targets = await self._targets_of(principal)
+        try:
+            targets = await self._targets_of(principal)
+        except MissingPrincipalError as error:
+            if await self._is_gone(principal):
+                raise GoneError(f"{error}; it was deleted") from error
+            raise
         if not targets:
             message = f"{principal}: nobody is known that it calls Bedrock as"
             raise MissingPrincipalError(message)

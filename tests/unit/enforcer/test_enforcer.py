@@ -388,6 +388,11 @@ async def test_an_agentcore_agent_without_a_role_cannot_be_suspended() -> None:
     assert figures.failed == 1
     [detail] = await world.details(SUSPENSION_FAILED, AGENT)
     assert "no role of this agent is known" in detail["reason"]
+    world.deleted.add(AGENT)
+    world.now += HOUR
+    [figures] = await world.run()
+    assert figures.gone == 1
+    assert (await world.get(AGENT)).due_at_ms == world.now + DAILY_MS
 
 
 # --- Killed anywhere, slow, and changing its mind ---------------------------------------------
