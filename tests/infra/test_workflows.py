@@ -1,6 +1,8 @@
 """The workflows' definitions: their shape, and every branch of them, without Step Functions."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from infra.workflows import PASSING_ERRORS, Retries, restoration_definition, sus
 from tests.infra import asl
 from tests.infra.asl import Json
 from tests.infra.branches import BRANCHES, Branch, answer_of
+from tests.tidy.sources import read_text
 from worker.core import events
 
 ARN = "arn:aws:lambda:us-east-1:111122223333:function:ledgerock-enforcement"
@@ -21,6 +24,7 @@ BOTH = pytest.mark.parametrize(
     [(SUSPENSION, "Suspended"), (RESTORATION, "Restored")],
     ids=["suspension", "restoration"],
 )
+STARTS = (events.BUDGET_GRACE_STARTED, events.SUSPENSION_REQUIRED, events.RESTORATION_REQUIRED)
 EACH = pytest.mark.parametrize("branch", BRANCHES, ids=lambda branch: branch.name)
 
 
@@ -164,6 +168,20 @@ def test_patterns_and_definitions_name_our_events_as_they_are() -> None:
 def test_other_partitions_have_arns_of_their_own() -> None:
     task = suspension_definition(ARN, partition="aws-us-gov")["States"]["Apply"]
     assert task["Resource"] == "arn:aws-us-gov:states:::lambda:invoke"
+
+
+def test_the_page_on_the_workflows_names_every_end() -> None:
+    page = read_text(Path("docs/workflows.md"))
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    described = {name: row[1].strip() for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    ends = {
+        name: "succeeded" if state["Type"] == "Succeed" else "failed"
+        for definition in (SUSPENSION, RESTORATION)
+        for name, state in definition["States"].items()
+        if state["Type"] in {"Succeed", "Fail"}
+    }
+    assert ends.items() <= described.items()
+    assert {*STARTS} <= described.keys()
 
 
 # --- Branches ---------------------------------------------------------------------------------

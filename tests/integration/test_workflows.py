@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(START_SECONDS + 120)]
 
 MOCKS: Final = "/tmp/mocks.json"
 ROLE: Final = "arn:aws:iam::000000000000:role/workflows"
-RETRIES: Final = Retries(interval_seconds=1, attempts=2, backoff=2, interval_seconds_max=1)
+RETRIES: Final = Retries(interval_seconds=1, attempts=2, backoff=2, interval_seconds_max=2)
 MACHINES: Final = {
     "Suspension": suspension_definition(ARN, retries=RETRIES),
     "Restoration": restoration_definition(ARN, retries=RETRIES),

@@ -348,7 +348,7 @@ class KeyWork:
             keys = Keys(provision.subject)
             if record is not None:
                 keys = msgspec.json.decode(record.body, type=Keys)
-            encoded = msgspec.json.encode(noted(keys, provision))
+            encoded = msgspec.json.encode(noted(keys, provision, self._clock.now_ms()))
             queue, due_at_ms = ("", 0) if record is None else (record.queue, record.due_at_ms)
             after = 1 if record is None else record.version + 1
             both = [own, Record(KEYS, provision.subject, encoded, after, queue, due_at_ms)]

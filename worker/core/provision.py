@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.core.directory import MANAGED_TAG, PROVISIONED, Keys
+from worker.core.directory import INTENT_MS, MANAGED_TAG, PROVISIONED, Keys
 from worker.core.errors import ConfigurationError
 
 PROVISIONED_TAG: Final = "ledgerock:provisioned"
@@ -68,18 +68,20 @@ class Provision(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 0
 
 
-def noted(keys: Keys, provision: Provision) -> Keys:
+def noted(keys: Keys, provision: Provision, now_ms: int) -> Keys:
     """Return what the directory is to know of a user's keys, so that our own are no news.
 
     Args:
         keys: What is written down there by now.
         provision: What is written down here, as of the same moment.
+        now_ms: Ledger time, epoch milliseconds UTC.
     """
     is_wanted = provision.state == "creating"
     known = [*keys.key_ids, *(one for one in provision.key_ids if one not in keys.key_ids)]
     own = {MANAGED_TAG: PROVISIONED, PROVISIONED_TAG: provision.intent}
     tags = {key: value for key, value in keys.tags if key not in own}
-    if provision.state != "removed":
+    # The events of what is taken away at once come later, and must be no news either.
+    if provision.state != "removed" or now_ms < provision.created_at_ms + INTENT_MS:
         tags |= own
     return msgspec.structs.replace(
         keys,

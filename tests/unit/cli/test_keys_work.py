@@ -87,9 +87,10 @@ class Account:
         self.budgets = Budgets()
         self.faults = Faults()
         self.shown: list[str] = []
+        self.now = NOON
 
     def now_ms(self) -> int:
-        return NOON
+        return self.now
 
     def work(self) -> KeyWork:
         faults = self.faults
@@ -181,10 +182,21 @@ async def test_our_own_keys_are_no_news_and_others_are(account: Account) -> None
         MANAGED_TAG: PROVISIONED,
         PROVISIONED_TAG: created.provision.intent,
     }
+    # Its events may come after it is gone already.
     await account.work().remove("ci-bot")
-    keys = await account.noted()
-    assert keys.made(created.key.key.id, NOON)
-    assert keys.tags == ()
+    after = await account.noted()
+    assert after.made(created.key.key.id, NOON)
+    assert after.tags == keys.tags
+
+
+@asynchronous
+async def test_the_tags_of_a_user_that_was_there_for_long_are_forgotten_with_it(
+    account: Account,
+) -> None:
+    await account.create()
+    account.now += 3_600_000
+    await account.work().remove("ci-bot")
+    assert (await account.noted()).tags == ()
 
 
 @asynchronous
