@@ -1,17 +1,15 @@
 """People hear of each thing once: whoever crashes, however many tell, whatever a channel does."""
 
 import asyncio
-import contextlib
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.calls import DAY, NOON, asynchronous
+from tests.calls import NOON, asynchronous
 from tests.events import checked
 from tests.unit.test_announcer import Clock, CrashedError, no_pause
 from worker.adapters.memory_bus import MemoryBus
@@ -317,106 +315,48 @@ async def test_what_was_told_but_not_settled_is_only_settled() -> None:
     assert await world.claims() == 0
 
 
-# --- Crashes --------------------------------------------------------------------------------
-
-
-class Fuse:
-    """Kills the process before or after the write with this number."""
-
-    def __init__(self, blows_at: int) -> None:
-        self.left = blows_at
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left == -1:
-            raise CrashedError
-
-
-class Crashing:
-    """Everything of a part that changes anything, each a place where the process may be killed."""
-
-    def __init__(self, part: Any, fuse: Fuse, *methods: str) -> None:
-        self._part, self._fuse, self._methods = part, fuse, methods
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._part, name)
-        if name not in self._methods:
-            return found
-
-        async def guarded(*arguments: Any, **named: Any) -> Any:
-            self._fuse.burn()
-            done = await found(*arguments, **named)
-            self._fuse.burn()
-            return done
-
-        return guarded
-
-
-async def lives(world: World, fuse: Fuse) -> None:
-    """Announce and tell everything in a process that the fuse kills."""
-    outbox: Any = Crashing(world.outbox, fuse, "put", "settle")
-    records: Any = Crashing(world.records, fuse, "write", "remove")
-    bus: Any = Crashing(world.bus, fuse, "publish")
-    announcer = Announcer(outbox, bus, world.clock, channels=CHANNELS, pause=no_pause)
-    await announcer.announce_due()
-    for name in CHANNELS:
-        channel: Any = Crashing(world.channels[name], fuse, "tell")
-        await Teller(outbox, channel, records, world.clock).announce_due()
-
-
-@pytest.mark.parametrize("blows_at", range(23))
 @asynchronous
-async def test_killed_between_any_two_writes_everybody_hears_and_twice_only_if_told_before(
-    blows_at: int,
-) -> None:
+async def test_an_outbox_that_cannot_be_read_is_said() -> None:
+    class Down(MemoryOutbox):
+        async def due(self, now_ms: int, channel: str = "") -> AsyncIterator[Sequence[Notice]]:
+            async for notices in super().due(now_ms + 1, channel):
+                yield notices
+            raise TransientError(f"nothing can be read of {channel} at {now_ms}")
+
     world = World()
-    await world.outbox.put([notice(1)])
-    fuse = Fuse(blows_at)
-    try:
-        await lives(world, fuse)
-    except CrashedError:
-        pass
-    else:
-        assert blows_at == 22, "the last is a run without a crash"
-    told_before = {name: len(world.channels[name].told) for name in CHANNELS}
-    settled_before = {name: await world.states(name) for name in CHANNELS}
-    await lives(world, Fuse(-1))
-    # What was claimed by the process that was killed waits until the claim expires.
-    world.clock.at_ms += CLAIM_MS
-    await lives(world, Fuse(-1))
-    for name in CHANNELS:
-        times = len(world.channels[name].told)
-        is_open = told_before[name] and settled_before[name] != {"announced": 1}
-        assert times == (2 if is_open else 1), (name, told_before, settled_before)
-        assert await world.states(name) == {"announced": 1}
-    assert {json.loads(one.detail)["event_id"] for one in world.bus.events} == {"event-001"}
-    assert len(world.bus.events) <= 2
+    world.outbox = Down()
+    assert (await world.teller().announce_due()).faults == [f"nothing can be read of sns at {NOON}"]
 
 
-@given(crashes=st.lists(st.integers(0, 60), max_size=4), minutes=st.integers(1, 3))
-def test_however_often_it_is_killed_people_hear_of_each_once_and_once_more_for_each_crash(
-    crashes: list[int], minutes: int
-) -> None:
-    async def story() -> None:
-        world = World()
-        numbers = range(3)
-        await world.outbox.put([notice(number) for number in numbers])
-        for blows_at in crashes:
-            with contextlib.suppress(CrashedError):
-                await lives(world, Fuse(blows_at))
-            world.clock.at_ms += minutes * CLAIM_MS
-        await lives(world, Fuse(-1))
-        for name in CHANNELS:
-            told = Counter(world.channels[name].told)
-            assert set(told) == {f"event-{number:03d}" for number in numbers}
-            assert sum(told.values()) <= len(numbers) + len(crashes)
-            assert await world.states(name) == {"announced": len(numbers)}
+@asynchronous
+async def test_what_others_have_in_hand_is_left_to_them() -> None:
+    world = World()
+    await world.announced(notice(1))
+    channel = world.channels["sns"]
+    channel.faults = [TransientError("429", retry_after_seconds=5)]
+    teller = world.teller()
+    await teller.announce_due()
+    copies = await world.outbox.about("sns/budget/alice")
+    assert (await teller.announce(copies)).faults == ["429"], "nor is what is fresh told meanwhile"
+    world.clock.at_ms += 5_000
+    gate = asyncio.Event()
 
-    asyncio.run(story())
+    class Slow(Channel):
+        async def tell(self, message: Message) -> None:
+            await gate.wait()
+            await super().tell(message)
 
-
-def test_days_are_days() -> None:
-    assert UNTOLD_AGE_MS_MAX == 3 * DAY
+    world.channels["sns"] = slow = Slow("sns")
+    first, other = world.teller(), world.teller()
+    under_way = asyncio.ensure_future(first.announce_due())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert await first.announce(copies) == Announced(), "it has it in hand"
+    assert await other.announce(copies) == Announced(waiting=1), "it sees the claim"
+    assert await other.announce(copies) == Announced(waiting=1), "and remembers it"
+    gate.set()
+    assert (await under_way).announced == 1
+    assert slow.told == ["event-001"]
 
 
 # --- Grace periods ----------------------------------------------------------------------------
