@@ -98,6 +98,7 @@ class View(msgspec.Struct, frozen=True):
         keys: Keys of the last life, by id.
         mentions_bedrock: The last life was given a policy that allows something of Bedrock.
         is_registered: Of an agent: its making or a change of it was heard of.
+        role_arns: All roles that any fact names, whether the agent had them for a moment or not.
     """
 
     id: str
@@ -108,6 +109,7 @@ class View(msgspec.Struct, frozen=True):
     keys: tuple[KeyView, ...] = ()
     mentions_bedrock: bool = False
     is_registered: bool = False
+    role_arns: frozenset[str] = frozenset()
 
     @property
     def last(self) -> Life:
@@ -137,6 +139,7 @@ def view_of(subject: Subject) -> View:
         keys=tuple(_keys_of(own)),
         mentions_bedrock=any(one.mentions_bedrock for one in own),
         is_registered=any(one.kind in {"created", "updated"} for one in facts),
+        role_arns=frozenset(arn for one in facts for arn in one.role_arns),
     )
 
 

@@ -391,7 +391,7 @@ class DirectoryWatch:
         """Return the identities whose calls a subject has a say in."""
         names = {view.id}
         if view.id.startswith(AGENT):
-            arns = (parse_role_arn(arn) for roles, _ in view.roles for arn in roles)
+            arns = map(parse_role_arn, view.role_arns)
             names = {key_of("role", one.account, one.name) for one in arns if one is not None}
         found = set(names)
         for one in names:
