@@ -133,6 +133,7 @@ async def remove_one(books: Books, name: str) -> tuple[Budget, bool]:
             before,
             revision=before.revision + 1,
             created_at_ms=books.clock.now_ms(),
+            origin="",  # a person's from now on: no tier gives it again
             is_removed=True,
         )
         if await books.keep(after):

@@ -272,10 +272,11 @@ class DirectoryWatch:
         if self._giver is not None and not self.at_end:
             await self._giver.first_use(leaves)
 
-    async def do_due(self) -> None:
+    async def do_due(self) -> bool:
         """Do what is due and no commit waits for: tags to be mended, tiers that have changed.
 
-        For the monitor, beside its other work: changed tiers are given to everybody at once.
+        Returns:
+            Whether budgets were given, and there may be more to do.
 
         Raises:
             TransientError: The next call does the rest.
@@ -283,8 +284,7 @@ class DirectoryWatch:
         """
         if self._found_keys is not None:
             await self._found_keys.keep_up()
-        if self._giver is not None:
-            await self._giver.keep_up()
+        return self._giver is not None and await self._giver.keep_up()
 
     def followed_up(self, followed: Followed) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""

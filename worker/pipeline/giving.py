@@ -34,6 +34,8 @@ from worker.ports import BudgetStore, Clock, Outbox, Record, Records, TierSource
 TIERS_SECONDS: Final = 60.0
 """How long tiers are good for."""
 ATTEMPTS: Final = 10
+GIVEN_TOGETHER: Final = 320
+"""Principals that changed tiers are given to by one call."""
 SEEN_MAX: Final = 50_000
 """Principals remembered as having budgets, or needing none."""
 PAGE: Final = 200
@@ -104,6 +106,8 @@ class TierGiver:
         self._tiers: Tiers | None = None
         self._read_at = 0.0
         self._seen: dict[str, bool] = {}
+        # Who is still to be given what changed tiers say, and which.
+        self._left: tuple[str, list[str]] | None = None
         self.fault = ""
 
     async def tiers(self) -> Tiers:
@@ -190,28 +194,32 @@ class TierGiver:
             remember(self._seen, principal, True, SEEN_MAX)  # noqa: FBT003 - a set in a bound
 
     async def keep_up(self) -> bool:
-        """Give everybody what changed tiers say, once; return whether they had changed.
+        """Give everybody what changed tiers say, some at a time; return whether any were given.
 
-        Goes through all that is known of principals. For the monitor: no commit waits for it.
+        Goes through all that is known of principals, once for each change of the tiers. For the
+        monitor: no commit waits for it. A process that dies over it leaves it to the next.
 
         Raises:
-            TransientError: The next call begins anew.
+            TransientError: The next call goes on.
         """
         tiers = await self.tiers()
         digest = blake2b(msgspec.msgpack.encode(_canonical(tiers)), digest_size=16).hexdigest()
         swept = await self._records.get(GIVEN, SWEPT)
         if swept is not None and swept.body == digest.encode():
+            self._left = None
             return False
-        await self._settle_cap(tiers)
-        subjects = dict.fromkeys(
-            [name async for name in self._names(DIRECTORY)]
-            + [subject_of(name) async for name in self._names(GIVEN)]
-        )
-        wanted = [one for one in subjects if one not in {SWEPT, EVERYTHING}]
-        for first in range(0, len(wanted), AT_ONCE):
-            await asyncio.gather(*map(self.settle, wanted[first : first + AT_ONCE]))
-        version = 1 if swept is None else swept.version + 1
-        await self._records.write([Record(GIVEN, SWEPT, digest.encode(), version)])
+        if self._left is None or self._left[0] != digest:
+            await self._settle_cap(tiers)
+            subjects = dict.fromkeys([name async for name in self._names(DIRECTORY)])
+            subjects |= dict.fromkeys([subject_of(name) async for name in self._names(GIVEN)])
+            self._left = digest, [one for one in subjects if one not in {SWEPT, EVERYTHING}]
+        left = self._left[1]
+        for _ in range(GIVEN_TOGETHER // AT_ONCE):
+            await asyncio.gather(*map(self.settle, left[:AT_ONCE]))
+            del left[:AT_ONCE]
+        if not left:
+            await self._records.write([Record(GIVEN, SWEPT, digest.encode(), _version(swept) + 1)])
+            self._left = None
         return True
 
     async def _names(self, partition: str) -> AsyncIterator[str]:

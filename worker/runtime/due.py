@@ -25,6 +25,10 @@ def due_parts(booking: Booking, meter: Callable[[], Meter]) -> dict[str, Part]:
         await booking.pipeline.keep_up()
         return False
 
+    async def tiers() -> bool:
+        watch = booking.pipeline.directory
+        return watch is not None and await watch.do_due()
+
     async def budgets() -> bool:
         done = await booking.monitor.run_due()
         measure_monitored(meter(), done)
@@ -37,7 +41,12 @@ def due_parts(booking: Booking, meter: Callable[[], Meter]) -> dict[str, Part]:
         _say("suspensions", done.faults)
         return done.is_cut
 
-    return {"directory": directory, "budgets": budgets, "suspensions": suspensions}
+    return {
+        "directory": directory,
+        "tiers": tiers,
+        "budgets": budgets,
+        "suspensions": suspensions,
+    }
 
 
 def _say(part: str, faults: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from worker.core.enforcement_names import GIVEN
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.results import DeliveryResult
 from worker.core.tiers import TierBudget, Tiers, budget_name
+from worker.pipeline import giving
 from worker.pipeline.giving import TIERS_SECONDS, TierGiver
 from worker.ports import Record
 
@@ -166,6 +167,18 @@ async def test_a_budget_that_a_person_changed_is_left_alone() -> None:
     assert await world.limits(USER) == {"monthly": 7}
     await world.send(worker, delete_user(3, at_ms=NOON + 2 * SECOND))
     assert await world.limits(USER) == {"monthly": 7}
+
+
+@asynchronous
+async def test_a_budget_that_a_person_removed_is_not_given_again() -> None:
+    world = World()
+    worker = world.worker()
+    await world.send(worker, tag_user(1, {"ledgerock:tier": "gold"}))
+    [budget] = (await world.given()).values()
+    removed = msgspec.structs.replace(budget, is_removed=True, origin="", revision=2)
+    assert await world.budgets.put(removed)
+    await world.send(worker, tag_user(2, {"ledgerock:tier": "standard"}, at_ms=NOON + SECOND))
+    assert await world.limits(USER) == {}
 
 
 @asynchronous
@@ -309,6 +322,29 @@ async def test_changed_tiers_are_given_to_everybody_once() -> None:
     world.source._tiers = msgspec.structs.replace(TIERS, tiers=changed)
     await giver_of(world).keep_up()
     assert "cap-monthly" not in await world.given()
+
+
+@asynchronous
+async def test_changed_tiers_are_given_to_many_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(giving, "GIVEN_TOGETHER", 32)
+    world = World(None)
+    users = [tag_user(n, {"ledgerock:tier": "gold"}, f"user{n:03d}") for n in range(100)]
+    await world.send(world.worker(), *users)
+    world.source = FixedTiers(TIERS)
+    first = giver_of(world)
+    given = []
+    for _ in range(2):
+        assert await first.keep_up()
+        given.append(len(await world.given()))
+    assert given == [32, 64]
+    second = giver_of(world)  # the first one died
+    while await second.keep_up():
+        pass
+    assert len(await world.given()) == 100
+    assert {one.revision for one in await world.budgets.budgets()} == {1}
+    assert not await first.keep_up()
 
 
 @asynchronous
