@@ -419,7 +419,12 @@ def _current(
         return fresh, frozenset() if status.is_closed else frozenset(effects)
     end_ms = status.end_ms if is_rolling(budget.period) else period.end_ms
     kept = _forgotten(status) if is_new and status.state not in EXHAUSTED else status
-    return msgspec.structs.replace(kept, revision=budget.revision, end_ms=end_ms), frozenset()
+    # A person may have waived the holds of the earlier revision, but not those of this one.
+    is_held = kept.is_held and not is_new
+    following = msgspec.structs.replace(
+        kept, revision=budget.revision, end_ms=end_ms, is_held=is_held
+    )
+    return following, frozenset()
 
 
 def _moved(base: BudgetStatus, budget: Budget, given: Input, now_ms: int) -> Moved:
