@@ -70,7 +70,10 @@ class Company:
         attached = await self.iam.list_attached_user_policies(UserName=user)
         found = {one["PolicyArn"]: "" for one in attached["AttachedPolicies"]}
         for name in names:
-            policy = await self.iam.get_user_policy(UserName=user, PolicyName=name)
+            try:
+                policy = await self.iam.get_user_policy(UserName=user, PolicyName=name)
+            except self.iam.exceptions.NoSuchEntityException:
+                continue  # taken away since it was listed
             found[name] = json.dumps(policy["PolicyDocument"], sort_keys=True)
         return found
 
