@@ -1,28 +1,21 @@
 import asyncio
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dynamodb import environment_of, local_endpoint, new_prefix
+from tests.unit.cli.budget_books import ALICES, NOW, NOW_MS, book_now, listed, put, shown
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.logs import ALICE, log, write
+from tests.unit.cli.logs import log, write
 from worker.adapters.clock import SystemClock
 from worker.adapters.file_bus import FileBus
-from worker.adapters.sqlite_ledger import SqliteLedger
-from worker.adapters.sqlite_records import SqliteRecords
 from worker.adapters.sqlite_state import SqliteBudgets, SqliteOutbox, StateFile
 from worker.cli import budgets_set
 from worker.core.budget_terms import Budget, Scope
 from worker.core.errors import TransientError
-from worker.core.registry import EMPTY_REGISTRY
-from worker.monitor import Monitor
-from worker.pipeline.budgets import BudgetWatch
-from worker.pipeline.suspensions import Suspensions
 
-ALICES = f"principal/{ALICE}"
 REGISTRY = """
 [[principals]]
 match = "user/111122223333/alice"
@@ -34,37 +27,10 @@ time_zone = "Pacific/Apia"
 """
 
 
-NOW = "2026-11-22T12:00:00Z"
-NOW_MS = round(datetime.fromisoformat(NOW).timestamp() * 1_000)
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand still, so that no period turns while a test runs."""
     monkeypatch.setattr(SystemClock, "now_ms", lambda _self: NOW_MS)
-
-
-def book_now(run: Run, folder: Path, *calls: str) -> None:
-    """Book calls of alice's that cost 0.0105 each, made now."""
-    write(folder / "logs" / "now.json", *(log(one, at=NOW) for one in calls))
-    run("replay", "logs")
-
-
-def put(run: Run, *arguments: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(run("budgets", "set", *arguments, "--json"))
-    return document
-
-
-def listed(run: Run, *arguments: str) -> list[dict[str, Any]]:
-    document = json.loads(run("budgets", "list", "--json", *arguments))
-    assert document["count"] == len(document["budgets"])
-    found: list[dict[str, Any]] = document["budgets"]
-    return found
-
-
-def shown(run: Run, name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(run("budgets", "show", name, "--json"))
-    return document
 
 
 def test_a_budget_is_made_before_anything_is_booked(run: Run, folder: Path) -> None:
@@ -252,153 +218,6 @@ def test_who_is_never_first_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(budgets_set, "ATTEMPTS", 3)
     for command in (("set", "a", "--limit", "2"), ("remove", "a")):
         run("budgets", *command, code=1, error="others are changing it at the same time")
-
-
-# --- Enforcement -------------------------------------------------------------------------------
-
-
-class Worker:
-    """What a worker does beside the command line: it announces, and monitors."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.path, self.now = folder / "ledgerock.db", NOW_MS
-        monkeypatch.setattr(SystemClock, "now_ms", lambda _self: self.now)
-
-    def now_ms(self) -> int:
-        return self.now
-
-    def work(self, seconds: int = 0) -> list[str]:
-        """Let time pass, monitor and announce; return who is held, and by which budgets."""
-        self.now += seconds * 1_000
-        return asyncio.run(self._work())
-
-    async def _work(self) -> list[str]:
-        file, ledger = StateFile(self.path), SqliteLedger(self.path)
-        try:
-            records, outbox = SqliteRecords(file), SqliteOutbox(file)
-            budgets = SqliteBudgets(file)
-            holds = Suspensions(records=records, outbox=outbox, clock=self)
-            watch = BudgetWatch(
-                ledger=ledger,
-                budgets=budgets,
-                outbox=outbox,
-                records=records,
-                clock=self,
-                registry=lambda: EMPTY_REGISTRY,
-            )
-            monitor = Monitor(
-                budgets=budgets,
-                watch=watch,
-                holds=holds,
-                outbox=outbox,
-                clock=self,
-                registry=lambda: EMPTY_REGISTRY,
-            )
-            assert not (await monitor.run_due()).failed
-            async for notices in outbox.due(self.now):
-                for notice in notices:
-                    await outbox.settle(notice, "announced", self.now)
-            return [hold.budget for hold in (await holds.get(ALICE)).holds]
-        finally:
-            await file.close()
-            await ledger.close()
-
-
-ENFORCED = ("--scope", ALICES, "--limit", "0.01", "--action", "suspend", "--grace", "2h")
-
-
-def test_a_changed_limit_acts_at_once_in_both_directions(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = Worker(folder, monkeypatch)
-    book_now(run, folder, "1")
-    done = put(run, "a", *ENFORCED)["budget"]
-    assert (done["action"], done["grace_seconds"], done["state"]) == (
-        "suspend",
-        7_200,
-        "grace_period",
-    )
-    assert done["deadline"] is None
-    assert worker.work() == worker.work(1) == []
-    assert shown(run, "a")["deadline"] == "2026-11-22T14:00:00Z"
-    text = run("budgets", "show", "a")
-    assert "action:     suspend, 2 hours after that is told" in text
-    assert "state:      grace period until 2026-11-22T14:00:00Z" in text
-    assert worker.work(7_200) == ["a"]
-    assert (shown(run, "a")["state"], listed(run)[0]["state"]) == ("suspended", "suspended")
-    assert "1 budget, 1 exceeded" in run("budgets", "list")
-    assert put(run, "a", "--limit", "1")["budget"]["state"] == "ok"
-    assert worker.work() == []
-    assert put(run, "a", "--limit", "0.01")["budget"]["state"] == "grace_period"
-
-
-@pytest.mark.parametrize("change", [("remove", "a"), ("set", "a", "--action", "notify")])
-def test_a_budget_that_suspends_no_longer_lets_go_at_once(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, ...]
-) -> None:
-    worker = Worker(folder, monkeypatch)
-    book_now(run, folder, "1")
-    put(run, "a", *ENFORCED, "--grace", "0")
-    worker.work()
-    assert worker.work() == ["a"]
-    run("budgets", *change)
-    assert asyncio.run(holds_of(worker)) == 0
-    assert worker.work() == []
-
-
-async def holds_of(worker: Worker) -> int:
-    """Return how many holds there are, before any monitor ran."""
-    file = StateFile(worker.path)
-    try:
-        holds = Suspensions(records=SqliteRecords(file), outbox=SqliteOutbox(file), clock=worker)
-        return len((await holds.get(ALICE)).holds)
-    finally:
-        await file.close()
-
-
-def test_limits_count_tokens_and_requests(run: Run, folder: Path) -> None:
-    book_now(run, folder, "1", "2")
-    done = put(run, "calls", "--scope", ALICES, "--limit", "2", "--unit", "requests")
-    budget = done["budget"]
-    assert (budget["unit"], budget["limit"], budget["spent"]) == ("requests", "2", "2")
-    assert (budget["limit_usd"], budget["spent_usd"]) == (None, None)
-    assert [one["spent"] for one in done["crossings"]] == ["2", "2", "2"]
-    named = ("--scope", "everything", "--limit", "1000000", "--unit", "tokens", "--forecast")
-    tokens = put(run, "tokens", *named)["budget"]
-    assert (tokens["spent"], tokens["forecast"]) == ("3000", True)
-    assert "2 requests" in run("budgets", "list")
-    assert "spent 2 requests of 2 requests" in run("budgets", "set", "calls")
-    assert not put(run, "tokens", "--no-forecast")["budget"]["forecast"]
-    run("budgets", "set", "tokens", "--unit", "usd", code=2, error="--unit usd needs a --limit")
-
-
-def test_a_rolling_window_ends_today(run: Run, folder: Path) -> None:
-    book_now(run, folder, "1")
-    named = ("--scope", ALICES, "--limit", "0.0105", "--period", "rolling-14-day")
-    budget = put(run, "a", *named)["budget"]
-    assert (budget["first_day"], budget["last_day"]) == ("2026-11-09", "2026-11-22")
-    assert (budget["anchor"], budget["state"]) == (None, "exceeded")
-    assert len(shown(run, "a")["crossings"]) == 3
-
-
-@pytest.mark.parametrize(
-    "arguments,error",
-    [
-        (("set", "a", "--scope", "everything", "--limit", "1", "--unit", "eur"), "--unit eur"),
-        (("set", "a", "--scope", "everything", "--limit", "1", "--action", "x"), "--action x"),
-        (("set", "a", *ENFORCED, "--grace", "soon"), "'soon' is no duration"),
-        (("set", "a", *ENFORCED, "--grace", "32d"), "the grace period is 2764800 seconds"),
-        (("set", "a", *ENFORCED, "--scope", "everything"), "can only notify"),
-        (("set", "a", *ENFORCED, "--period", "rolling-7-day"), "a rolling window only notifies"),
-        (("set", "a", *ENFORCED, "--unit", "requests"), "give a whole number of requests"),
-        (
-            ("set", "a", "--scope", "everything", "--limit", "1", "--period", "rolling-0-day"),
-            "'rolling-0-day' is none",
-        ),
-    ],
-)
-def test_terms_that_cannot_be_are_refused(run: Run, arguments: tuple[str, ...], error: str) -> None:
-    run("budgets", *arguments, code=2, error=error)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,6 @@ class Books:
         """Take in an event of a profile's creation; return as `commit` does."""
         self.poster = await self.watch.learn([ProfileSeen(told)], self.poster)
         learned = await self.watch.resolve(set(), [], self.poster, [told.arn])
-        assert learned.is_told
         return self.follow_up(learned)
 
     def follow_up(self, learned: Learned) -> frozenset[str]:
