@@ -42,6 +42,8 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
 async def _round(booking: Booking) -> bool:
     """Do everything once; return whether something more may be due because of it."""
     await booking.pipeline.keep_up()
+    directory = booking.pipeline.directory
+    is_more_to_give = directory is not None and await directory.do_due()
     done = await booking.monitor.run_due()
     measure_monitored(METER, done)
     enforced = await booking.enforcing.enforcer.run_due()
@@ -51,7 +53,7 @@ async def _round(booking: Booking) -> bool:
     if booking.announcer is not None:
         await announce(booking.announcer)
     is_more_to_tell = await tell_people(booking.tellers)
-    return bool(done) or enforced.is_cut or is_more_to_tell
+    return is_more_to_give or bool(done) or enforced.is_cut or is_more_to_tell
 
 
 handler = handler_of(_work)

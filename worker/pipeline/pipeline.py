@@ -12,22 +12,16 @@ import msgspec
 
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError, RefusedError, TransientError
-from worker.core.evidence import Observation
 from worker.core.ledger import Amounts, Leaf
 from worker.core.posting import Poster
 from worker.core.results import (
-    DeliveryResult,
-    Ignored,
-    LifecycleSeen,
-    Malformed,
     ObjectReference,
     Outcome,
-    Position,
-    ProfileSeen,
 )
 from worker.pipeline.budgets import BudgetWatch
-from worker.pipeline.digest import Digest, Digester, undecodable
+from worker.pipeline.digest import Digest, Digester
 from worker.pipeline.directory import DirectoryWatch
+from worker.pipeline.ending import decode_delivery, deferred, is_malformed, processed, remade
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.pipeline.usage import UsageWatch
@@ -42,8 +36,6 @@ THREAD_BYTES: Final = 65_536
 
 PROBE: Final = "worker probe"
 """Name of a note that nobody leaves: to ask for it is to ask whether the ledger answers."""
-
-OUT_OF_TIME = "out of time; what was booked stays booked"
 
 
 class Figures(msgspec.Struct, gc=False):
@@ -91,7 +83,7 @@ class _Decoded(msgspec.Struct, frozen=True):
 
     def holds_malformed(self, unpostable: frozenset[str]) -> bool:
         """Whether any of its records has to be put aside."""
-        return any(_is_malformed(outcome, unpostable) for outcome in self.outcomes)
+        return any(is_malformed(outcome, unpostable) for outcome in self.outcomes)
 
 
 class Step(msgspec.Struct):
@@ -214,7 +206,7 @@ class Pipeline:
             naming += [one for one in group if step.waits_for(one)]
             yield step
             if step.error is not None:
-                rest = [_deferred(one.receipt, [], step.error) for one in deliveries[number:]]
+                rest = [deferred(one.receipt, [], step.error) for one in deliveries[number:]]
                 yield Step(rest, Figures())
                 break
             group, digester = [], Digester(self.poster)
@@ -240,15 +232,15 @@ class Pipeline:
                     digest.malformed = []
                 figures = await self._book(digest)
         except (TransientError, TimeoutError) as error:
-            ended = [_deferred(one.delivery.receipt, one.outcomes, error) for one in group]
+            ended = [deferred(one.delivery.receipt, one.outcomes, error) for one in group]
             return Step(ended, Figures(), error)
         ended = []
         for one in group:
             receipt, outcomes = one.delivery.receipt, one.outcomes
             if unkept is not None and one.holds_malformed(digest.unpostable):
-                ended.append(_deferred(receipt, outcomes, unkept))
+                ended.append(deferred(receipt, outcomes, unkept))
             elif not (self.objects is not None and one.names_objects):
-                ended.append(_processed(receipt, outcomes, digest.unpostable))
+                ended.append(processed(receipt, outcomes, digest.unpostable))
         if unkept is not None:
             figures.records -= figures.quarantined
             figures.quarantined = 0
@@ -323,18 +315,18 @@ class Pipeline:
                             break
                         yield Step([], figures)
         except (TransientError, TimeoutError) as error:
-            yield Step([_deferred(delivery.receipt, outcomes, error)], Figures())
+            yield Step([deferred(delivery.receipt, outcomes, error)], Figures())
             return
-        yield Step([_processed(delivery.receipt, outcomes, frozenset())], Figures())
+        yield Step([processed(delivery.receipt, outcomes, frozenset())], Figures())
 
     async def _decode(self, delivery: Delivery) -> list[Outcome]:
         if len(delivery.body) < THREAD_BYTES:
-            return _decode(self.decoder, delivery)
+            return decode_delivery(self.decoder, delivery)
         # A megabyte of logs takes long enough to hold up heartbeats. A decoder serves one thread
         # at a time, also when whoever waits for it is cancelled.
         async with self._decoding:
             decoder = self._thread_decoder = self._thread_decoder or Decoder(self.decoder.limits)
-            thread = asyncio.ensure_future(asyncio.to_thread(_decode, decoder, delivery))
+            thread = asyncio.ensure_future(asyncio.to_thread(decode_delivery, decoder, delivery))
             try:
                 return await asyncio.shield(thread)
             except asyncio.CancelledError:
@@ -353,7 +345,7 @@ class Pipeline:
                 return digest
             before, self.poster = self.poster, self.directory.knowing(self.poster)
             if self.poster is not before and digest.batch.records:
-                digest = _remade(digest, self.poster)
+                digest = remade(digest, self.poster)
         return await self._knowing_profiles(digest)
 
     async def _knowing_profiles(self, digest: Digest) -> Digest:
@@ -372,10 +364,10 @@ class Pipeline:
             self.poster = poster
         if not any(poster.registry.profile_model(arn) for arn in arns):
             return digest
-        remade = _remade(digest, poster)
+        again = remade(digest, poster)
         # Earlier calls of theirs may wait: they are looked for once everything is booked.
-        remade.batch.profiles |= arns
-        return remade
+        again.batch.profiles |= arns
+        return again
 
     async def _book_all(self, digest: Digest) -> Figures:
         """Book a part of an object; it stops where its records cannot be put aside."""
@@ -478,48 +470,3 @@ class Pipeline:
         if self.directory is not None and followed is not None:
             self.directory.followed_up(followed)
             await self.directory.first_use(leaves)
-
-
-def _remade(digest: Digest, poster: Poster) -> Digest:
-    """Return a digest of the same records under another poster."""
-    digester = Digester(poster)
-    digester.add(digest.outcomes)
-    remade = digester.digest()
-    remade.outcomes = digest.outcomes
-    return remade
-
-
-def _deferred(receipt: str, outcomes: list[Outcome], error: Exception) -> Processed:
-    reason = OUT_OF_TIME if isinstance(error, TimeoutError) else str(error)
-    return Processed(receipt, DeliveryResult.DEFERRED, len(outcomes), reason=reason)
-
-
-def _processed(receipt: str, outcomes: list[Outcome], unpostable: frozenset[str]) -> Processed:
-    quarantined = sum(_is_malformed(outcome, unpostable) for outcome in outcomes)
-    ignored = sum(
-        isinstance(outcome, Ignored | ObjectReference | ProfileSeen | LifecycleSeen)
-        for outcome in outcomes
-    )
-    nothing_else = quarantined == len(outcomes) > 0
-    result = DeliveryResult.QUARANTINED if nothing_else else DeliveryResult.ACKNOWLEDGED
-    return Processed(receipt, result, len(outcomes), ignored, quarantined)
-
-
-def _is_malformed(outcome: Outcome, unpostable: frozenset[str]) -> bool:
-    return isinstance(outcome, Malformed) or (
-        isinstance(outcome, Observation) and outcome.key in unpostable
-    )
-
-
-def _decode(decoder: Decoder, delivery: Delivery) -> list[Outcome]:
-    name = delivery.name or delivery.receipt
-    try:
-        outcomes = list(decoder.decode(delivery.body, source=name))
-    except Exception as error:  # noqa: BLE001 - one delivery must not hold up the others
-        outcomes = [undecodable(error, delivery.body, Position(name))]
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, Malformed) and outcome.truncated:
-            # A queue keeps no copy: the delivery is put aside whole, once, for the redrive.
-            outcomes[index] = msgspec.structs.replace(outcome, body=delivery.body, truncated=False)
-            break
-    return outcomes

@@ -24,6 +24,7 @@ from worker.core.registry import ApplicationProfile
 from worker.core.results import DeliveryResult, Malformed, ObjectReference
 from worker.pipeline import Pipeline
 from worker.pipeline import pipeline as pipeline_module
+from worker.pipeline.ending import decode_delivery
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
 from worker.ports import Committed, Delivery
@@ -178,7 +179,7 @@ async def test_a_large_body_is_decoded_beside_the_loop_and_never_by_two_threads(
     monkeypatch.setattr(pipeline_module, "THREAD_BYTES", 100)
     threads: list[str] = []
     inside = threading.Lock()
-    decode = pipeline_module._decode
+    decode = decode_delivery
 
     def watched(decoder: Decoder, delivery: Delivery) -> list[Any]:
         threads.append(threading.current_thread().name)
@@ -188,7 +189,7 @@ async def test_a_large_body_is_decoded_beside_the_loop_and_never_by_two_threads(
         finally:
             inside.release()
 
-    monkeypatch.setattr(pipeline_module, "_decode", watched)
+    monkeypatch.setattr(pipeline_module, "decode_delivery", watched)
     made = pipeline()
     batches = [[logs(f"{batch}-{one}", batch * 10 + one) for one in range(5)] for batch in range(4)]
     done = [asyncio.ensure_future(made.process(batch)) for batch in batches]
