@@ -15,6 +15,7 @@ from worker.core.ledger import MS_PER_DAY, Amounts, Entry, amounts_of
 from worker.core.posting import Poster
 from worker.core.report import Report, build_report
 from worker.pipeline import Window
+from worker.pipeline.changes import LookLater, change_of
 from worker.ports import Ledger, Rebooking
 
 REBOOK_PROGRESS: Final = "rebook"
@@ -102,7 +103,7 @@ class RebookNote(msgspec.Struct):
     after: str
 
 
-async def rebook(
+async def rebook(  # noqa: PLR0913 - how it is to be done
     ledger: Ledger,
     poster: Poster,
     window: Window,
@@ -110,6 +111,7 @@ async def rebook(
     dry_run: bool = False,
     pending: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    look_later: LookLater | None = None,
 ) -> RebookResult:
     """Bring booked calls to what a fresh replay under `poster` would give.
 
@@ -125,6 +127,7 @@ async def rebook(
         pending: Look at unpriced and unmetered calls alone, which is all that a late price or
             profile can move. What is done leaves them, so that no place need be kept.
         on_progress: Called with the number of entries looked at so far.
+        look_later: Has the budgets looked at of what is about to be rebooked; None for no budgets.
     """
     note = RebookNote(
         (poster.basis.catalogue_revision, poster.basis.registry_revision),
@@ -132,7 +135,7 @@ async def rebook(
         window.until_ms,
         "",
     )
-    run = _Rebook(ledger, poster, window, dry_run, on_progress)
+    run = _Rebook(ledger, poster, window, dry_run, on_progress, look_later)
     if dry_run or pending:
         await run.once(ledger.pending() if pending else ledger.scan())
         return run.result
@@ -166,8 +169,10 @@ class _Rebook:
         window: Window,
         dry_run: bool,  # noqa: FBT001 - private
         on_progress: Callable[[int], None] | None,
+        look_later: LookLater | None,
     ) -> None:
         self._ledger = ledger
+        self._look_later = look_later
         self._poster = poster
         self._window = window
         self._dry_run = dry_run
@@ -201,6 +206,8 @@ class _Rebook:
         result = self.result
         result.entries += len(entries)
         if wanted and not self._dry_run:
+            if self._look_later is not None:
+                await self._look_later({leaf for one in wanted for leaf, _ in change_of(one)})
             moved = len(wanted) - await self._ledger.rebook(wanted)
             result.moved += moved
             if moved:

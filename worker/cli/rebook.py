@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -25,7 +26,9 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.books import Change, RebookResult
     from worker.core.ledger import Basis
+    from worker.core.posting import Poster
     from worker.pipeline import Window
+    from worker.pipeline.changes import LookLater
     from worker.ports import Ledger
 
 FORGETS: Final = (
@@ -97,19 +100,45 @@ async def _rebook(
     from worker.cli.progress import entries_progress
 
     poster = await load_poster(settings)
-    opened = open_ledger(settings, must_exist=True)
-    try:
+    async with AsyncExitStack() as stack:
+        opened = open_ledger(settings, must_exist=True)
+        stack.push_async_callback(opened.close)
         if settings.registry is None and not may_forget and await _has_registry(opened):
             if not dry_run:
                 raise ConfigurationError(FORGETS)
             say(FORGETS)
         with entries_progress() as on_progress:
             result = await books.rebook(
-                opened, poster, window, dry_run=dry_run, pending=pending, on_progress=on_progress
+                opened,
+                poster,
+                window,
+                dry_run=dry_run,
+                pending=pending,
+                on_progress=on_progress,
+                look_later=None if dry_run else await _look_later(settings, opened, poster, stack),
             )
         return result, poster.basis
-    finally:
-        await opened.close()
+
+
+async def _look_later(
+    settings: Settings, ledger: Ledger, poster: Poster, stack: AsyncExitStack
+) -> LookLater:
+    """Return what asks the worker to look at the budgets of what is rebooked."""
+    from worker.adapters.clock import SystemClock
+    from worker.bootstrap import open_state
+    from worker.pipeline.budgets import BudgetWatch
+
+    state = open_state(settings, must_exist=True)
+    stack.push_async_callback(state.close)
+    watch = BudgetWatch(
+        ledger=ledger,
+        budgets=state.budgets,
+        outbox=state.outbox,
+        records=state.records,
+        clock=SystemClock(),
+        registry=lambda: poster.registry,
+    )
+    return watch.look_later
 
 
 async def _has_registry(ledger: Ledger) -> bool:

@@ -17,6 +17,7 @@ from worker.core.errors import ConfigurationError, TransientError
 from worker.core.ledger import Leaf
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.changes import LookLater
 from worker.pipeline.directory import DirectoryWatch
 from worker.pipeline.profiles import ProfileWatch
 from worker.ports import Notice, Records
@@ -87,9 +88,7 @@ async def watching(
     async with AsyncExitStack() as stack:
         state = open_state(settings)
         stack.push_async_callback(state.close)
-        await _learning(settings, pipeline, state.records)
-        # The decoders know nothing of profiles that were learned of: that is made good at the end.
-        pipeline.profiles = ProfileWatch(ledger=pipeline.ledger, store=state.profiles, at_end=True)
+        look_later = None
         if await _has_budgets(state):
             pipeline.budgets = PatientWatch(
                 ledger=pipeline.ledger,
@@ -100,6 +99,12 @@ async def watching(
                 registry=lambda: pipeline.poster.registry,
                 late_only=not announce,
             )
+            look_later = pipeline.budgets.look_later
+        await _learning(settings, pipeline, state.records, look_later)
+        # The decoders know nothing of profiles that were learned of: that is made good at the end.
+        pipeline.profiles = ProfileWatch(
+            ledger=pipeline.ledger, store=state.profiles, at_end=True, look_later=look_later
+        )
         if not announce:
             yield Watching()
             return
@@ -121,7 +126,9 @@ async def watching(
         yield Watching(announcer=announcer)
 
 
-async def _learning(settings: Settings, pipeline: Pipeline, records: Records) -> None:
+async def _learning(
+    settings: Settings, pipeline: Pipeline, records: Records, look_later: LookLater | None = None
+) -> None:
     """Have a pipeline learn of users, roles and agents; calls are moved once all are booked."""
     enforcement = settings.enforcement
     pipeline.directory = DirectoryWatch(
@@ -131,6 +138,7 @@ async def _learning(settings: Settings, pipeline: Pipeline, records: Records) ->
         agents=enforcement.agents,
         keys=enforcement.keys,
         team_tag=await team_tag(settings),
+        look_later=look_later,
         at_end=True,
     )
     pipeline.poster = await pipeline.directory.load(pipeline.poster)

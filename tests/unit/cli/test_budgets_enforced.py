@@ -7,13 +7,14 @@ import pytest
 
 from tests.unit.cli.budget_books import ALICES, NOW_MS, book_now, listed, put, shown
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.logs import ALICE
+from tests.unit.cli.logs import ALICE, SONNET_3
 from worker.adapters.clock import SystemClock
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.adapters.sqlite_records import SqliteRecords
 from worker.adapters.sqlite_state import SqliteBudgets, SqliteOutbox, StateFile
 from worker.core.registry import EMPTY_REGISTRY
 from worker.monitor import Monitor
+from worker.pipeline.budget_looks import KNOWN_MS, LATER_MS
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.suspensions import Suspensions
 
@@ -121,6 +122,22 @@ async def holds_of(worker: Worker) -> int:
         return len((await holds.get(ALICE)).holds)
     finally:
         await file.close()
+
+
+def test_what_rebooking_moves_over_a_limit_is_found(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(folder, monkeypatch)
+    book_now(run, folder, "1")
+    put(run, "a", "--scope", ALICES, "--limit", "0.02", "--thresholds", "100")
+    worker.work(KNOWN_MS // 1_000)
+    # 1,000 tokens in at USD 20 a million: 0.02, and 500 out.
+    (folder / "ours.csv").write_text(f"model,unit,usd\n{SONNET_3},input_tokens,20\n")
+    run("rebook", "--prices", "ours.csv", "--json")
+    assert shown(run, "a")["crossings"] == []
+    worker.work(LATER_MS // 1_000)
+    [crossing] = shown(run, "a")["crossings"]
+    assert (crossing["threshold"], crossing["spent_usd"]) == (100, "0.0275")
 
 
 def test_limits_count_tokens_and_requests(run: Run, folder: Path) -> None:
