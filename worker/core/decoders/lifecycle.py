@@ -17,6 +17,8 @@ from worker.core.registry import parse_role_arn
 NAME_LENGTH_MAX: Final = 256
 """Names of users (64), roles (64) and agents (100), with room; longer ones are refused."""
 EVENT_ID_LENGTH_MAX: Final = 64
+ACTOR_LENGTH_MAX: Final = 700
+"""An ARN has a path of at most 512 characters and a name of 64 (IAM: "IAM and STS quotas")."""
 TAGS_MAX: Final = 100
 """IAM and STS quotas: 50 tags for each user or role."""
 TAG_KEY_LENGTH_MAX: Final = 128
@@ -63,7 +65,7 @@ class Header(msgspec.Struct, gc=False, rename="camel"):
         """ARN of who acted, or the service that did; empty if unknown."""
         caller = self.caller
         name = caller.arn or caller.invoked_by or caller.principal_id
-        return fields.cut(name, fields.IDENTITY_LENGTH_MAX)
+        return fields.cut(name, ACTOR_LENGTH_MAX)
 
     def at_ms(self, raw: bytes | msgspec.Raw) -> int:
         """Return when it happened, epoch milliseconds UTC.
