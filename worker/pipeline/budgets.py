@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import EXHAUSTED, Crossing, crossings_of, is_group
+from worker.core.budget import EXHAUSTED, Crossing, crossings_of, first_status, is_group
 from worker.core.budget_events import limit_forecast, threshold_crossed
 from worker.core.budget_forecast import forecast_of
 from worker.core.budget_periods import has_period, period_at, period_of
@@ -245,10 +245,14 @@ class BudgetWatch:
     async def _read(
         self, wanted: list[Wanted], *, is_ordered: bool, moves: bool
     ) -> list[Evaluated]:
-        """Read statuses and spends: beside each other, or the statuses first."""
+        """Read statuses and spends: beside each other, or the statuses first.
+
+        Closed periods are the monitor's: nobody else reads their statuses.
+        """
+        now_ms = self._clock.now_ms()
         asked = [days_of(*one) for one in wanted]
         ranges = list(dict.fromkeys(asked))
-        open_ones = wanted if moves else []
+        open_ones = [one for one in wanted if moves and (is_ordered or one[1].end_ms > now_ms)]
         if is_ordered:
             statuses = await self.states.read(open_ones)
             spends = await self._ledger.spend(ranges)
@@ -262,8 +266,7 @@ class BudgetWatch:
                 budget,
                 period,
                 spent_of(budget, spent[days]),
-                statuses.get(status_key(budget, period))
-                or BudgetStatus(budget.name, budget.revision, period.first_day, period.end_ms),
+                statuses.get(status_key(budget, period)) or first_status(budget, period),
                 is_fresh=is_ordered,
             )
             for (budget, period), days in zip(wanted, asked, strict=True)
