@@ -197,7 +197,9 @@ def test_caller_supplied_text_moves_nothing_without_a_rule(
 def test_the_order_of_the_registry_changes_nothing(
     known: dict[str, Any], facts: Facts, at_ms: int, data: st.DataObject
 ) -> None:
-    shuffled = {name: data.draw(st.permutations(listed)) for name, listed in known.items()}
+    shuffled: dict[str, Any] = {
+        name: data.draw(st.permutations(listed)) for name, listed in known.items()
+    }
     one, other = Registry(**known), Registry(**shuffled)
     assert one.revision == other.revision
     assert one.boundaries_ms == other.boundaries_ms

@@ -267,14 +267,14 @@ def test_boundaries_are_every_instant_at_which_a_fact_changes() -> None:
 
 
 def test_the_revision_is_of_the_content_not_of_its_order() -> None:
-    facts: dict[str, list[Any]] = {
+    facts: dict[str, Any] = {
         "agents": [agent("a", "One", "Two"), agent("b", "Three")],
         "principals": [PrincipalFact("user/1/x", tags=(("a", "1"), ("b", "2")))],
         "rules": [TrustRule(role("x"), "role"), TrustRule(role("y"), "session")],
         "calendars": [Calendar("team/a", "UTC", UTC)],
     }
     first = Registry(**facts)
-    shuffled = {name: [*listed[::-1], listed[0]] for name, listed in facts.items()}
+    shuffled: dict[str, Any] = {name: [*listed[::-1], listed[0]] for name, listed in facts.items()}
     shuffled["agents"] = [agent("b", "Three"), agent("a", "Two", "One")]
     assert Registry(**shuffled).revision == first.revision
     assert len(first.revision) == 12
@@ -291,8 +291,8 @@ def test_the_revision_is_of_the_content_not_of_its_order() -> None:
         {"calendars": [Calendar("team/a", "Europe/Rome", ZoneInfo("Europe/Rome"))]},
     ],
 )
-def test_any_change_of_content_changes_the_revision(changed: dict[str, list[Any]]) -> None:
-    facts: dict[str, list[Any]] = {
+def test_any_change_of_content_changes_the_revision(changed: dict[str, Any]) -> None:
+    facts: dict[str, Any] = {
         "agents": [agent("a", "One")],
         "calendars": [Calendar("team/a", "UTC", UTC)],
     }

@@ -11,7 +11,7 @@ from worker.core.decoders.cloudtrail import CloudTrailDecoder
 from worker.core.decoders.invocation_log import InvocationLogDecoder
 from worker.core.evidence import Counts, EvidenceRank, Observation, merge
 from worker.core.registry import EMPTY_REGISTRY
-from worker.core.results import Ignored, Malformed, ProfileSeen
+from worker.core.results import Ignored, LifecycleSeen, Malformed, ProfileSeen
 
 ROLE = "arn:aws:iam::444455556666:role/teams/support-desk"
 SESSION = "arn:aws:sts::444455556666:assumed-role/support-desk/case-1"
@@ -67,7 +67,7 @@ def encode(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def decode(value: Any) -> Observation | Ignored | Malformed | ProfileSeen:
+def decode(value: Any) -> Observation | Ignored | Malformed | ProfileSeen | LifecycleSeen:
     return CloudTrailDecoder().decode(encode(value))
 
 
