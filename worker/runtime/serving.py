@@ -49,6 +49,11 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
             burst=burst,
             settings=settings.shown(),
         )
+        if settings.enforcement.acts != "off" and booking.announcer is None:
+            _log.warning(
+                "nobody announces here: unless another worker or function does, no grace period "
+                "begins and nobody is suspended; set LEDGEROCK_BUS or a channel"
+            )
         loop = asyncio.get_running_loop()
         for one in SIGNALS:
             loop.add_signal_handler(one, worker.stop, one.name)
