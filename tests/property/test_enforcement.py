@@ -101,6 +101,8 @@ class Model:
     budgets: dict[str, Budget] = field(default_factory=dict)
     since: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Since which step a budget has been exceeded, by name: revision, first day, step."""
+    clear_at: dict[str, int] = field(default_factory=dict)
+    """When a new revision was last seen that was not exceeded: grace before that is forgotten."""
 
     def spent(self, budget: Budget, first: int) -> int:
         return sum(one.cents for one in self.calls.values() if self.is_of(one, budget, first))
@@ -313,7 +315,10 @@ class Enforcement(RuleBasedStateMachine):
             await process.watch.look_at([budget])
             await process.monitor.settle(budget.name)
 
-        self.do(work())
+        is_done = self.do(work())
+        is_on = not budget.is_removed and budget.action == "suspend"
+        if is_done and not (is_on and self.model.is_exceeded(budget, self.now)):
+            self.model.clear_at[budget.name] = self.now
 
     @rule(seconds=st.sampled_from([1, 5, 60, 61, 120, 300, 600, 900, 3_600, 3 * 86_400]))
     def wait(self, seconds: int) -> None:
@@ -362,6 +367,7 @@ class Enforcement(RuleBasedStateMachine):
             at_ms + detail["grace_seconds"] * 1_000
             for at_ms, detail in told
             if detail["period"]["end"] == iso(hold.end_ms)
+            and at_ms >= self.model.clear_at.get(hold.budget, 0)
         ]
         assert served, "held without any grace period"
         assert min(served) <= self.now, "held before the grace period was over"
