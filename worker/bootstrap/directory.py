@@ -9,6 +9,7 @@ from worker.bootstrap.tiers import open_tiers, team_tag
 from worker.core.directory import decode_subject
 from worker.core.directory_views import view_of
 from worker.core.enforcement_names import DIRECTORY
+from worker.core.registry import plain_id
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.directory import DirectoryWatch
@@ -64,12 +65,18 @@ async def open_directory(  # noqa: PLR0913 - the ports that it needs
     )
 
 
-async def is_gone(records: Records, subject: str) -> bool:
-    """Whether a user, role or agent is known to have been deleted, and not made again."""
+async def is_gone(records: Records, principal: str) -> bool:
+    """Whether a user, role or agent is known to have been deleted.
+
+    Args:
+        records: What is known.
+        principal: Its id; of one that was made again under a name, with its unique id.
+    """
+    subject = plain_id(principal)
     record = await records.get(DIRECTORY, subject)
     if record is None:
         return False
-    return not view_of(decode_subject(subject, record.body)).last.is_alive
+    return not view_of(decode_subject(subject, record.body)).is_alive(principal)
 
 
 def _giver(  # noqa: PLR0913, PLR0917 - the ports that it needs
