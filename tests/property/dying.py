@@ -140,3 +140,20 @@ class Outbox:
 
     async def about(self, subject: str) -> list[Notice]:
         return await self.kept.about(subject)
+
+
+async def all_of(work: Awaitable[object]) -> None:
+    """Run something; what it left running ends with it."""
+    try:
+        await work
+    finally:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+async def side_by_side(work: Sequence[Awaitable[object]]) -> None:
+    """Run some work side by side; some of it may die."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    for error in done:
+        if isinstance(error, BaseException) and not isinstance(error, DiedError | TransientError):
+            raise error

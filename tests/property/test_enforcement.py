@@ -16,7 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.calls import DAY, NOON, PRO, call, fold, poster
 from tests.events import checked
-from tests.property.dying import FUSES, Books, DiedError, Fuse, Outbox, Records
+from tests.property.dying import (
+    FUSES,
+    Books,
+    DiedError,
+    Fuse,
+    Outbox,
+    Records,
+    all_of,
+    side_by_side,
+)
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_records import MemoryRecords
 from worker.adapters.memory_state import MemoryBudgets, MemoryOutbox
@@ -201,7 +210,7 @@ class Enforcement(RuleBasedStateMachine):
         """Run something; return whether it ended without a fault."""
         self.step += 1
         try:
-            self.loop.run_until_complete(_all_of(work))
+            self.loop.run_until_complete(all_of(work))
         except (DiedError, TransientError):
             return False
         finally:
@@ -233,24 +242,63 @@ class Enforcement(RuleBasedStateMachine):
         waiting = [key for key, one in self.model.calls.items() if not one.is_acknowledged]
         self.deliver(waiting[pick % len(waiting)], 0, worker, fuse)
 
-    def deliver(self, number: int, cents: int, worker: int, fuse: Fuse) -> None:
+    @rule(
+        user=st.sampled_from(USERS),
+        cents=st.integers(1, 8),
+        turns=st.lists(st.integers(0, 12), min_size=3, max_size=3),
+        fuse=FUSES,
+    )
+    def use_meanwhile(self, user: str, cents: int, turns: list[int], fuse: Fuse) -> None:
+        """A slow worker books a call while a monitor and another worker do their work."""
+        slow = Fuse(turns=tuple(turns))
+        number = len(self.model.calls)
+        self.model.calls[number] = Call(user, 0, self.now)
+        self.model.calls[number + 1] = Call(user, 0, self.now)
+        self.cents[number + 1] = cents
+        self.deliver(
+            number,
+            cents,
+            0,
+            slow,
+            [
+                self._booked(self.booking(number + 1, self.workers[1]), number + 1),
+                Process(self, fuse).monitor.run_due(),
+            ],
+        )
+
+    async def booking(self, number: int, process: Process) -> None:
+        """Book a call and look at budgets."""
+        one = self.model.calls[number]
+        counts = Counts(12_500 * self.cents[number], 0)
+        batch = fold(self.poster, [call(number, counts, model=PRO, at_ms=one.at_ms, user=one.user)])
+        committed = await process.ledger.commit(batch, self.poster)
+        spending = {leaf for leaf, _ in committed.postings}
+        await process.watch.look(committed.touched, spending)
+
+    def deliver(
+        self,
+        number: int,
+        cents: int,
+        worker: int,
+        fuse: Fuse,
+        beside: Sequence[Awaitable[object]] = (),
+    ) -> None:
         """Book a call and look, as a worker does. The model learns what was booked in truth."""
         one = self.model.calls[number]
         if cents:
             self.cents[number] = cents
-        counts = Counts(12_500 * self.cents[number], 0)
-        batch = fold(self.poster, [call(number, counts, model=PRO, at_ms=one.at_ms, user=one.user)])
         process = self.workers[worker]
         process.fuse = fuse
         process.ledger.fuse = process.records.fuse = process.outbox.fuse = fuse
+        ended: list[int] = []
 
         async def work() -> None:
-            committed = await process.ledger.commit(batch, self.poster)
-            spending = {leaf for leaf, _ in committed.postings}
-            await process.watch.look(committed.touched, spending)
+            await self.booking(number, process)
+            ended.append(number)
 
         before = one.cents
-        is_done = self.do(self._booked(work(), number))
+        self.do(side_by_side([self._booked(work(), number), *beside]))
+        is_done = bool(ended)
         one.is_acknowledged = one.is_acknowledged or is_done
         if is_done and one.cents > before:
             one.added_at = self.step
@@ -331,7 +379,7 @@ class Enforcement(RuleBasedStateMachine):
         work: list[Awaitable[object]] = [Process(self, one).monitor.run_due() for one in fuses]
         if is_told:
             work.append(self.announced(Outbox(self.outbox, Fuse(turns=(1,)))))
-        self.do(_side_by_side(work))
+        self.do(side_by_side(work))
 
     @rule(seconds=st.sampled_from([1, 60, 600]), fuse=FUSES)
     def go_on(self, seconds: int, fuse: Fuse) -> None:
@@ -445,22 +493,6 @@ class Enforcement(RuleBasedStateMachine):
             and detail["budget"]["revision"] == budget.revision
         }
         assert reached <= found, "a crossing was missed"
-
-
-async def _all_of(work: Awaitable[object]) -> None:
-    """Run something; what it left running ends with it."""
-    try:
-        await work
-    finally:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*others, return_exceptions=True)
-
-
-async def _side_by_side(work: Sequence[Awaitable[object]]) -> None:
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for error in done:
-        if isinstance(error, BaseException) and not isinstance(error, DiedError | TransientError):
-            raise error
 
 
 TestEnforcement = Enforcement.TestCase
