@@ -255,16 +255,9 @@ class Enforcement(RuleBasedStateMachine):
         self.model.calls[number] = Call(user, 0, self.now)
         self.model.calls[number + 1] = Call(user, 0, self.now)
         self.cents[number + 1] = cents
-        self.deliver(
-            number,
-            cents,
-            0,
-            slow,
-            [
-                self._booked(self.booking(number + 1, self.workers[1]), number + 1),
-                Process(self, fuse).monitor.run_due(),
-            ],
-        )
+        other = self._booked(self.booking(number + 1, self.workers[1]), number + 1)
+        monitor = Process(self, fuse).monitor.run_due()
+        self.deliver(number, cents, 0, slow, [other, monitor])
 
     async def booking(self, number: int, process: Process) -> None:
         """Book a call and look at budgets."""
