@@ -6,6 +6,9 @@
 Every step is safe to do again, and what is written down names all there may be. A command that
 dies leaves `creating` or `removing`: the next `create` or `remove` of that name cleans up first.
 Nobody can spend before the budgets are there, and they stay until nobody can any more.
+
+One that is slow looks the same as one that died. Once another command has taken its place it stops
+before its next step, and takes back what it made itself; what the other made stays.
 """
 
 from __future__ import annotations
@@ -16,13 +19,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import unquote
 
-import msgspec
-
+from worker.cli.keys_notes import KeyNotes
 from worker.core.attribution import encode_segment
 from worker.core.budget_terms import Budget
-from worker.core.directory import Keys, decode_subject
-from worker.core.directory_views import lives_of
-from worker.core.enforcement_names import DIRECTORY, KEYS, PROVISIONED
 from worker.core.errors import ConfigurationError, LedgerockError, TransientError
 from worker.core.provision import (
     LIMITED_ACCESS,
@@ -30,16 +29,13 @@ from worker.core.provision import (
     USER_PATH,
     Provision,
     check_user_name,
-    noted,
     own_tags,
 )
-from worker.ports import Clock, Record, Records
+from worker.ports import Clock, Records
 from worker.ports.provisioning import Home, KeyUser, NewKey, Provisioning
 
 ATTEMPTS: Final = 3
 """How often taking away is tried when something passes."""
-ATTEMPTS_KEEPING: Final = 10
-_decode: Final = msgspec.json.Decoder(Provision).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +86,14 @@ class Listed:
     is_elsewhere: bool = False
 
 
+@dataclass(slots=True)
+class _Run:
+    """How far making a user has come: what this command wrote down last, and the key it made."""
+
+    provision: Provision
+    key_id: str = ""
+
+
 class BudgetKeeper(Protocol):
     """Sets and removes budgets."""
 
@@ -115,7 +119,7 @@ class KeyWork:
     ) -> None:
         """Take what is open."""
         self._iam = provisioning
-        self._records = records
+        self._notes = KeyNotes(records, clock)
         self._budgets = budgets
         self._clock = clock
 
@@ -134,24 +138,23 @@ class KeyWork:
         check_user_name(wish.name)
         home = await self._iam.home()
         subject = f"user/{home.account}/{encode_segment(wish.name)}"
-        before = await self._find(subject)
+        before = await self._notes.find(subject)
         was_cleaned = before is not None and await self._is_left(wish.name, before)
         if before is not None and was_cleaned:
             before = await self._take_away(wish.name, before)
         await self._check_free(wish.name, before)
-        provision = await self._begin(wish, home, subject, before)
+        run = _Run(await self._begin(wish, home, subject, before))
         try:
-            created = await self._make(wish, provision, was_cleaned=was_cleaned)
+            created = await self._make(wish, run, was_cleaned=was_cleaned)
             show(created)
         except BaseException as error:
-            await self._roll_back(wish.name, subject, error)
+            await self._roll_back(wish.name, run, error)
             raise
         return created
 
     async def listed(self) -> list[Listed]:
         """Return the users that were made and not removed, by name."""
-        records = await self._records.partition(PROVISIONED)
-        found = [one for one in map(_provision, records) if one.state != "removed"]
+        found = await self._notes.all()
         if not found:
             return []
         beginning = f"user/{(await self._iam.home()).account}/"
@@ -171,7 +174,7 @@ class KeyWork:
         """
         home = await self._iam.home()
         subject = f"user/{home.account}/{encode_segment(name)}"
-        before = await self._find(subject)
+        before = await self._notes.find(subject)
         if before is not None and (before.state == "ready" or await self._is_left(name, before)):
             return await self._take_away(name, before)
         user = await self._iam.find(name)
@@ -198,8 +201,9 @@ class KeyWork:
                 f"`ledgerock keys remove {name}`"
             )
             raise ConfigurationError(message)
-        if await self._iam.find(name) is not None:
-            raise _taken(name)
+        user = await self._iam.find(name)
+        if user is not None:
+            raise _taken(name, user)
 
     async def _begin(
         self, wish: KeyWish, home: Home, subject: str, before: Provision | None
@@ -219,67 +223,95 @@ class KeyWork:
             by=home.caller,
             version=0 if before is None else before.version,
         )
-        kept = await self._keep(provision)
+        kept = await self._notes.keep(provision)
         if kept is None:
             message = f"{wish.name}: another command is making or removing this user right now"
             raise ConfigurationError(message)
         return kept
 
-    async def _make(self, wish: KeyWish, provision: Provision, *, was_cleaned: bool) -> Created:
-        name = wish.name
-        tags = [*own_tags(provision), *wish.tags]
+    async def _make(self, wish: KeyWish, run: _Run, *, was_cleaned: bool) -> Created:
+        name, subject, policy = wish.name, run.provision.subject, run.provision.policy
+        tags = [*own_tags(run.provision), *wish.tags]
         user = await self._iam.create_user(name, path=USER_PATH, tags=tags, boundary=wish.boundary)
         if user is None:
             # An answer that was lost, or somebody who was faster than us by a moment.
             user = await self._iam.find(name)
-            if user is None or user.tags.get(PROVISIONED_TAG) != provision.intent:
-                raise _taken(name)
-        principal = await self._principal(provision.subject, user.unique_id)
+            if user is None or user.tags.get(PROVISIONED_TAG) != run.provision.intent:
+                raise _taken(name, user)
+        principal = await self._notes.principal(subject, user.unique_id)
         budgets = wish.budgets(principal)
-        provision = await self._next(
-            provision,
+        run.provision = await self._notes.next(
+            run.provision,
             unique_id=user.unique_id,
             budgets=tuple(budget.name for budget in budgets),
         )
         for budget in budgets:
+            await self._notes.check(run.provision)
             await self._budgets.give(budget)
-        await self._iam.attach(name, provision.policy)
+        # The name may be another user's by now: these two steps say no more than the name.
+        run.provision = await self._notes.next(run.provision)
+        await self._iam.attach(name, policy)
+        run.provision = await self._notes.next(run.provision)
         key = await self._iam.create_key(name, wish.days)
-        provision = await self._next(
-            provision,
+        run.key_id = key.key.id
+        run.provision = await self._notes.next(
+            run.provision,
             state="ready",
-            key_ids=(*provision.key_ids, key.key.id),
+            key_ids=(*run.provision.key_ids, key.key.id),
             expires_at_ms=key.key.expires_at_ms,
         )
-        return Created(provision=provision, principal=principal, key=key, was_cleaned=was_cleaned)
-
-    async def _principal(self, subject: str, unique_id: str) -> str:
-        """Return the id that the user's calls are booked under; see the directory's lives."""
-        record = await self._records.get(DIRECTORY, subject)
-        if record is None:
-            return subject
-        lives = lives_of(subject, decode_subject(subject, record.body).facts)
-        known = next((life for life in lives if life.unique_id == unique_id), None)
-        if known is not None:
-            return known.principal
-        was_there = any(life.unique_id or life.to_ms is not None for life in lives)
-        return f"{subject}/{unique_id}" if was_there else subject
+        return Created(
+            provision=run.provision, principal=principal, key=key, was_cleaned=was_cleaned
+        )
 
     # --- Taking away --------------------------------------------------------------------------
 
-    async def _roll_back(self, name: str, subject: str, error: BaseException) -> None:
+    async def _roll_back(self, name: str, run: _Run, error: BaseException) -> None:
         """Take back whatever was made; raise what could not be, with the error that led here."""
+        mend = f"run `ledgerock keys remove {name}`"
         try:
-            found = await self._find(subject)
-            if found is not None:
+            found = await self._notes.find(run.provision.subject)
+            if found is not None and found.intent == run.provision.intent:
                 await self._take_away(name, found)
+            elif found is not None:
+                mend = "take it away by hand: by now the name is another command's"
+                await self._withdraw(name, run, found)
         except LedgerockError as fault:
             reason = str(error) or type(error).__name__
             message = (
                 f"{name}: no key was made ({reason}), and not everything could be taken back: "
-                f"{fault}; when that is mended, run `ledgerock keys remove {name}`"
+                f"{fault}; when that is mended, {mend}"
             )
             raise LedgerockError(message) from error
+
+    async def _withdraw(self, name: str, run: _Run, found: Provision) -> None:
+        """Take back what a run made although another command had taken its place, and no more.
+
+        Args:
+            name: Of the user.
+            run: What this command made.
+            found: What the other one wrote down.
+
+        Raises:
+            LedgerockError: Something is left; says what, and why.
+        """
+        left: list[str] = []
+        user = await self._own_user(name, run.provision)
+        keys = {key.id for key in user.keys} if user else {run.key_id} - {""}
+        for key_id in sorted(keys):
+            await _tried(f"key {key_id}", left, self._iam.delete_key, name, key_id)
+        if user is not None:
+            await _tried("policies", left, self._iam.strip, name, [run.provision.policy])
+            if not left:
+                await _tried(f"user {name}", left, self._iam.delete_user, name)
+        # One that is just being made may be about to set budgets of the same names: they stay.
+        if found.state in {"ready", "removed"} and not left:
+            kept = found.budgets if found.state == "ready" else ()
+            for budget in run.provision.budgets:
+                if budget not in kept:
+                    await _tried(f"budget {budget}", left, self._budgets.close, budget)
+        if left:
+            raise LedgerockError("; ".join(left))
 
     async def _take_away(self, name: str, provision: Provision) -> Provision:
         """Take everything away that a command made, or may have made.
@@ -287,26 +319,30 @@ class KeyWork:
         Raises:
             LedgerockError: Something is left; says what, and why.
         """
-        if provision.state != "removing":
-            provision = await self._next(provision, state="removing")
+        # Written in any case: of two who take away at once the first one stops. Else it could
+        # take away what is made under the name as soon as the second one is done.
+        provision = await self._notes.next(provision, state="removing")
         left: list[str] = []
         user = await self._own_user(name, provision)
         if user is not None:
             seen = {key.id for key in user.keys}
             if not seen <= {*provision.key_ids}:
                 ids = (*provision.key_ids, *sorted(seen - {*provision.key_ids}))
-                provision = await self._next(provision, key_ids=ids)
+                provision = await self._notes.next(provision, key_ids=ids)
             for key in user.keys:
                 await _tried(f"key {key.id}", left, self._iam.delete_key, name, key.id)
+            await self._notes.check(provision)
             await _tried("policies", left, self._iam.strip, name, [provision.policy])
             if not left:
+                await self._notes.check(provision)
                 await _tried(f"user {name}", left, self._iam.delete_user, name)
         if not left:
             for budget in reversed(provision.budgets):
+                await self._notes.check(provision)
                 await _tried(f"budget {budget}", left, self._budgets.close, budget)
         if left:
             raise LedgerockError("; ".join(left))
-        return await self._next(provision, state="removed")
+        return await self._notes.next(provision, state="removed")
 
     async def _is_left(self, name: str, provision: Provision) -> bool:
         """Whether a command that died, or that IAM was behind for, left something."""
@@ -324,41 +360,6 @@ class KeyWork:
         else:
             is_own = user.tags.get(PROVISIONED_TAG) == provision.intent
         return user if is_own else None  # somebody else's by now is left alone
-
-    # --- What is written down -----------------------------------------------------------------
-
-    async def _find(self, subject: str) -> Provision | None:
-        record = await self._records.get(PROVISIONED, subject)
-        return None if record is None else _provision(record)
-
-    async def _next(self, provision: Provision, **changes: object) -> Provision:
-        kept = await self._keep(msgspec.structs.replace(provision, **changes))
-        if kept is None:
-            message = f"{provision.subject}: another command changes this user at the same time"
-            raise TransientError(message)
-        return kept
-
-    async def _keep(self, provision: Provision) -> Provision | None:
-        """Write the next version, here and in the directory at once; None if somebody else did."""
-        version = provision.version + 1
-        body = msgspec.json.encode(msgspec.structs.replace(provision, version=0))
-        own = Record(PROVISIONED, provision.subject, body, version)
-        for _ in range(ATTEMPTS_KEEPING):
-            record = await self._records.get(KEYS, provision.subject)
-            keys = Keys(provision.subject)
-            if record is not None:
-                keys = msgspec.json.decode(record.body, type=Keys)
-            encoded = msgspec.json.encode(noted(keys, provision, self._clock.now_ms()))
-            queue, due_at_ms = ("", 0) if record is None else (record.queue, record.due_at_ms)
-            after = 1 if record is None else record.version + 1
-            both = [own, Record(KEYS, provision.subject, encoded, after, queue, due_at_ms)]
-            if await self._records.write(both):
-                return msgspec.structs.replace(provision, version=version)
-            now = await self._find(provision.subject)
-            if (0 if now is None else now.version) != provision.version:
-                return None
-        message = f"{provision.subject}: its keys are noted by others at the same time; try again"
-        raise TransientError(message)
 
 
 async def _tried(
@@ -384,13 +385,15 @@ def name_of(provision: Provision) -> str:
     return unquote(encoded)
 
 
-def _provision(record: Record) -> Provision:
-    return msgspec.structs.replace(_decode(record.body), version=record.version)
-
-
-def _taken(name: str) -> ConfigurationError:
-    message = (
-        f"{name}: there is a user of this name, and `ledgerock keys create` did not make it; "
-        "choose another name"
-    )
+def _taken(name: str, user: KeyUser | None) -> ConfigurationError:
+    if user is not None and PROVISIONED_TAG in user.tags:
+        message = (
+            f"{name}: `ledgerock keys create` made a user of this name at the same time, or with "
+            "another ledger; choose another name"
+        )
+    else:
+        message = (
+            f"{name}: there is a user of this name, and `ledgerock keys create` did not make it; "
+            "choose another name"
+        )
     return ConfigurationError(message)

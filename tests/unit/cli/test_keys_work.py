@@ -372,15 +372,6 @@ async def test_an_interrupt_takes_everything_back(account: Account) -> None:
     assert account.is_clean()
 
 
-@asynchronous
-async def test_two_commands_at_once_make_one_user(account: Account) -> None:
-    ended = await asyncio.gather(*(account.create() for _ in range(4)), return_exceptions=True)
-    made = [one for one in ended if isinstance(one, Created)]
-    assert len(made) == 1
-    assert account.iam.users["ci-bot"].keys == (made[0].key.key,)
-    assert len(account.budgets.scopes) == 2
-
-
 # --- Removing ------------------------------------------------------------------------------------
 
 
