@@ -6,9 +6,8 @@ from typing import Final
 from handlers.events import wrong_event
 from handlers.runtime import LOGGER, METER, Answer, DeferredError, Event, Invocation, handler_of
 from handlers.telling import announce, tell_people
-from worker.bootstrap import Booking
+from worker.bootstrap import Booking, due_parts
 from worker.core.errors import TransientError
-from worker.telemetry import measure_enforced, measure_monitored
 
 NAME: Final = "handlers.monitor.handler"
 SCHEDULED: Final = "Scheduled Event"
@@ -23,7 +22,8 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
     time for, the next schedule does.
 
     Raises:
-        DeferredError: What is due cannot be read now.
+        DeferredError: Something that is due cannot be read now; everything else was done.
+        ConfigurationError: Something is set wrongly; everything else was done.
     """
     if not isinstance(event, dict) or event.get("detail-type") != SCHEDULED:
         raise wrong_event(NAME, f"`{SCHEDULED}`", event)
@@ -40,20 +40,35 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
 
 
 async def _round(booking: Booking) -> bool:
-    """Do everything once; return whether something more may be due because of it."""
-    await booking.pipeline.keep_up()
-    directory = booking.pipeline.directory
-    is_more_to_give = directory is not None and await directory.do_due()
-    done = await booking.monitor.run_due()
-    measure_monitored(METER, done)
-    enforced = await booking.enforcing.enforcer.run_due()
-    measure_enforced(METER, enforced)
-    for fault in (*done.faults, *enforced.faults):
-        LOGGER.warning("due work failed", extra={"reason": fault})
+    """Do everything once, whatever fails; return whether something more may be due because of it.
+
+    Raises:
+        Exception: The first that a part raised, once all others have had their turn.
+    """
+    parts = due_parts(booking, lambda: METER, _say)
     if booking.announcer is not None:
-        await announce(booking.announcer)
-    is_more_to_tell = await tell_people(booking.tellers)
-    return is_more_to_give or bool(done) or enforced.is_cut or is_more_to_tell
+        announcer = booking.announcer
+
+        async def announcing() -> bool:
+            await announce(announcer)
+            return False
+
+        parts["announcing"] = announcing
+    parts["telling"] = lambda: tell_people(booking.tellers)
+    more, failed = False, []
+    for name, part in parts.items():
+        try:
+            more = await part() or more
+        except Exception as error:  # noqa: BLE001 - the others have their turn first
+            _say(name, str(error) or type(error).__name__)
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return more
+
+
+def _say(part: str, fault: str) -> None:
+    LOGGER.warning("due work failed", extra={"part": part, "reason": fault})
 
 
 handler = handler_of(_work)

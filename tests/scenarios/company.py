@@ -73,6 +73,10 @@ grace_seconds = 60
 """
 
 
+FIRST_NUMBERS: dict[Path, int] = {}
+"""Where the numbers of a company's calls begin: each time that it is opened, anew."""
+
+
 class Clock:
     """Stands still until somebody moves it."""
 
@@ -89,7 +93,8 @@ class Company:
     def __init__(self, parts: Booking, iam: MemoryIam, clock: Clock, events: Path) -> None:
         self.parts, self.iam, self.clock = parts, iam, clock
         self._events = events
-        self._number = 0
+        self._number = FIRST_NUMBERS.setdefault(events, 0)
+        FIRST_NUMBERS[events] += 1_000
 
     # --- What happens -------------------------------------------------------------------------
 
@@ -289,7 +294,7 @@ def scenario(test: Scenario) -> Callable[..., None]:
 
 @asynccontextmanager
 async def company_in(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, keeps_tiers: bool = False, **settings: Any
 ) -> AsyncIterator[Company]:
     clock, iam = Clock(), MemoryIam()
     monkeypatch.setattr(booking, "SystemClock", lambda: clock)
@@ -301,7 +306,8 @@ async def company_in(
     monkeypatch.setattr(learning, "REFRESH_SECONDS", 0)
     monkeypatch.setattr(directory, "_tagging", lambda *_: MemoryTagging())
     tiers = folder / "tiers.toml"
-    tiers.write_text(TIERS, encoding="utf-8")
+    if not keeps_tiers:
+        tiers.write_text(TIERS, encoding="utf-8")
     events = folder / "events.jsonl"
     base = Settings.read(
         {

@@ -1,9 +1,20 @@
 """User budget set-up and monitoring; usage tracking and cost calculation; threshold alerts."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from tests.calls import ACCOUNT
-from tests.scenarios.company import CALL_PICO_USD, DAY, SECOND, Company, scenario
+from tests.scenarios.company import (
+    CALL_PICO_USD,
+    DAY,
+    SECOND,
+    TIERS,
+    Company,
+    company_in,
+    scenario,
+)
 from worker.core.budget_terms import Budget, BudgetUnit, Scope
 
 ALICE = f"user/{ACCOUNT}/alice"
@@ -137,3 +148,23 @@ async def test_late_usage_of_a_closed_period_never_suspends(company: Company) ->
         if "Crossed" in one.detail_type
     }
     assert late == "late"
+
+
+@pytest.mark.parametrize("tag", ["ledgerock:team", "team"])
+def test_calls_are_booked_to_the_same_teams_while_tiers_cannot_be_read(
+    tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers = tmp_path / "tiers.toml"
+
+    async def work() -> None:
+        tiers.write_text(f'{TIERS}\n[tags]\nteam = "{tag}"\n', encoding="utf-8")
+        async with company_in(tmp_path, monkeypatch, keeps_tiers=True) as company:
+            await company.create_user("alice", {tag: "research"})
+            await company.call()
+        tiers.write_text("no TOML", encoding="utf-8")
+        async with company_in(tmp_path, monkeypatch, keeps_tiers=True) as company:
+            await company.call()
+            totals = await company.parts.pipeline.ledger.totals("team")
+            assert totals["research"].cost_pico_usd == 2 * CALL_PICO_USD
+
+    asyncio.run(work())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.bootstrap.announcing import make_announcer
 from worker.bootstrap.booking import Booking, open_booking, open_pipeline
 from worker.bootstrap.books import open_bus, open_ledger, open_object_store, open_quarantine
+from worker.bootstrap.due import due_parts
 from worker.bootstrap.posters import (
     load_poster,
     make_poster,
@@ -20,6 +21,7 @@ __all__ = [
     "Booking",
     "State",
     "WorkerParts",
+    "due_parts",
     "load_poster",
     "make_announcer",
     "make_poster",

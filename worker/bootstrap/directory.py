@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 from worker.bootstrap.state import State
 from worker.bootstrap.tiers import open_tiers, team_tag
 from worker.core.directory import decode_subject
-from worker.core.directory_views import view_of
+from worker.core.directory_views import TEAM_TAG, view_of
 from worker.core.enforcement_names import DIRECTORY
+from worker.core.errors import ConfigurationError, TransientError
 from worker.core.registry import plain_id
 from worker.pipeline import Pipeline
 from worker.pipeline.budgets import BudgetWatch
@@ -17,6 +19,10 @@ from worker.pipeline.found_keys import KeyWatch
 from worker.pipeline.giving import TierGiver
 from worker.ports import Clock, Outbox, Records, Tagging
 from worker.settings import EnforcementSettings, Settings
+
+TEAM_TAG_NOTE: Final = "team tag"
+FOR_EVER_MS: Final = 253_402_300_799_000
+"""The end of the year 9999."""
 
 
 async def open_directory(  # noqa: PLR0913 - the ports that it needs
@@ -40,9 +46,7 @@ async def open_directory(  # noqa: PLR0913 - the ports that it needs
         watch: Looks at budgets.
         stack: Closes what is opened.
 
-    Raises:
-        ConfigurationError: The tiers are wrong.
-        TransientError: They cannot be read now.
+    Tiers that cannot be read stop nothing here: whoever gives budgets says so.
     """
     enforcement = settings.enforcement
     return DirectoryWatch(
@@ -51,7 +55,7 @@ async def open_directory(  # noqa: PLR0913 - the ports that it needs
         clock=clock,
         agents=enforcement.agents,
         keys=enforcement.keys,
-        team_tag=await team_tag(settings),
+        team_tag=await _team_tag(settings, state),
         look_later=watch.look_later,
         outbox=outbox,
         giver=_giver(settings, pipeline, state, outbox, clock, watch, stack),
@@ -77,6 +81,21 @@ async def is_gone(records: Records, principal: str) -> bool:
     if record is None:
         return False
     return not view_of(decode_subject(subject, record.body)).is_alive(principal)
+
+
+async def _team_tag(settings: Settings, state: State) -> str:
+    """Return the tag that names teams; while tiers cannot be read, the one that they last named.
+
+    Calls go on being booked, and to the same teams as before.
+    """
+    known = await state.notes.get(TEAM_TAG_NOTE)
+    try:
+        tag = await team_tag(settings)
+    except (ConfigurationError, TransientError):
+        return known or TEAM_TAG
+    if tag != (known or TEAM_TAG):
+        await state.notes.put(TEAM_TAG_NOTE, tag, keep_until_ms=FOR_EVER_MS)
+    return tag
 
 
 def _giver(  # noqa: PLR0913, PLR0917 - the ports that it needs

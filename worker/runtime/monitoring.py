@@ -13,9 +13,6 @@ from worker.runtime.health import Health
 from worker.runtime.pauses import growing_seconds
 
 BACKOFF_LAST_SECONDS: Final = 60.0
-UNEXPECTED_MAX: Final = 5
-"""Rounds in succession that may end with an error nobody expected before the worker ends."""
-
 Part = Callable[[], Awaitable[object]]
 """One kind of due work; returns something true if it may have made more work due."""
 
@@ -40,21 +37,21 @@ class Monitoring:
         self._woken = asyncio.Event()
         self._failures = dict.fromkeys(parts, 0)
         self._not_before = dict.fromkeys(parts, 0.0)
-        self._unexpected = dict.fromkeys(parts, 0)
         self._turn = asyncio.Lock()
         self.has_looked = not parts
         """Whether every part has been run since the start."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether any part failed when it was last run."""
+        return any(self._failures.values())
 
     def wake(self) -> None:
         """Have the next round begin at once."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Run rounds until cancelled.
-
-        Raises:
-            Exception: One that nobody expected, once it ended several rounds in succession.
-        """
+        """Run rounds until cancelled. Whatever fails here, booking goes on."""
         while True:
             self._woken.clear()
             more = await self.run_once()
@@ -82,14 +79,11 @@ class Monitoring:
         except (TransientError, ConfigurationError) as error:
             self._failed(name, str(error), now)
             return False
-        except Exception as error:
-            self._unexpected[name] += 1
-            _log.exception("an error nobody expected", part=name, times=self._unexpected[name])
-            if self._unexpected[name] >= UNEXPECTED_MAX:
-                raise
+        except Exception as error:  # noqa: BLE001 - booking goes on, whatever it is
+            _log.exception("an error nobody expected", part=name)
             self._failed(name, type(error).__name__, now)
             return False
-        self._failures[name] = self._unexpected[name] = 0
+        self._failures[name] = 0
         self._health.warning(name, None)
         return more
 

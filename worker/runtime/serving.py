@@ -10,8 +10,7 @@ import structlog
 
 from worker import __version__
 from worker.adapters.clock import SystemClock
-from worker.bootstrap import Booking, open_worker
-from worker.runtime.due import due_parts
+from worker.bootstrap import Booking, due_parts, open_worker
 from worker.runtime.worker import Worker
 from worker.settings import Settings
 
@@ -35,7 +34,7 @@ async def serve(settings: Settings, *, burst: bool = False) -> int:
             clock=SystemClock(),
             announcer=booking.announcer,
             tellers=booking.tellers,
-            due=due_parts(booking, lambda: worker.meter),
+            due=due_parts(booking, lambda: worker.meter, _say),
             due_seconds=settings.enforcement.monitor_seconds,
             check=lambda: _check(booking),
             requests=() if booking.dynamo is None else (booking.dynamo,),
@@ -70,3 +69,7 @@ async def _check(booking: Booking) -> None:
     await booking.pipeline.ledger.progress("worker")
     await booking.state.notes.get("worker")
     await booking.state.budgets.find("worker")
+
+
+def _say(part: str, fault: str) -> None:
+    _log.warning("due work failed", part=part, error=fault)
