@@ -31,10 +31,12 @@ MARGIN_SHARE: Final = 0.2
 SHARED: Final = (
     "bedrock_profiles",
     "dynamodb_budgets",
+    "dynamodb_journal",
     "dynamodb_ledger",
     "dynamodb_notes",
     "dynamodb_outbox",
     "dynamodb_profiles",
+    "dynamodb_records",
     "s3_reader",
 )
 """Adapters that are otherwise imported when they are needed, half a second of it."""
