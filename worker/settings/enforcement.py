@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.core.errors import ConfigurationError
-from worker.settings.values import defaults, flag, whole
+from worker.settings.values import values_of
 
 ENFORCEMENT_ENVIRONMENT: Final = {
     "acts": "LEDGEROCK_ENFORCEMENT",
@@ -80,20 +80,7 @@ class EnforcementSettings:
         Raises:
             ConfigurationError: A value is not what it must be.
         """
-        values: dict[str, object] = {}
-        for name, default in defaults(cls).items():
-            variable = ENFORCEMENT_ENVIRONMENT[name]
-            text = environment.get(variable, "").strip()
-            if not text:
-                continue
-            if isinstance(default, tuple):
-                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-            elif isinstance(default, bool):
-                values[name] = flag(environment, variable)
-            elif isinstance(default, int):
-                values[name] = whole(text, variable, 1)
-            else:
-                values[name] = text
+        values = values_of(cls, ENFORCEMENT_ENVIRONMENT, environment)
         settings = cls(**values)  # type: ignore[arg-type]  # each value has its default's type
         for name, allowed in (("acts", ACTS), ("mode", MODES)):
             found = getattr(settings, name)

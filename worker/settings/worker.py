@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from worker.settings.values import defaults, flag, whole
+from worker.settings.values import values_of
 
 WORKER_ENVIRONMENT: Final = {
     "queues": "LEDGEROCK_QUEUES",
@@ -73,19 +73,7 @@ class WorkerSettings:
         Raises:
             ConfigurationError: A value is not what it must be.
         """
-        values: dict[str, object] = {}
-        for name, default in defaults(cls).items():
-            variable = WORKER_ENVIRONMENT[name]
-            text = environment.get(variable, "").strip()
-            if not text:
-                continue
-            if isinstance(default, tuple):
-                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-            elif isinstance(default, bool):
-                values[name] = flag(environment, variable)
-            elif isinstance(default, int):
-                allow_zero = name in {"http_port", "linger_ms"}
-                values[name] = whole(text, variable, 0 if allow_zero else 1)
-            else:
-                values[name] = text
+        values = values_of(
+            cls, WORKER_ENVIRONMENT, environment, may_be_zero={"http_port", "linger_ms"}
+        )
         return cls(**values)  # type: ignore[arg-type]  # each value has its default's type
