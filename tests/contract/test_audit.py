@@ -4,7 +4,8 @@ import asyncio
 
 from tests.calls import asynchronous
 from tests.contract.conftest import OpenState
-from tests.unit.pipeline.test_audit import Clock, listed, log_in, suspend, without_alice
+from tests.unit.pipeline.test_audit import Clock, listed, log_in, suspend
+from tests.unit.pipeline.test_audit_forgetting import without_alice
 from worker.core.enforcement_names import AUDIT, AUDIT_HEAD
 from worker.pipeline.audit import AuditLog
 

@@ -38,6 +38,9 @@ TEXT_BYTES_MAX: Final = 60_000
 """Of one of the details, as JSON; what is longer is cut, and its hash kept."""
 ACT_FORGET: Final = "Person Forgotten"
 
+Order = tuple[str, int]
+"""What an entry's replaced details must commit to, and the number of the entry that says so."""
+
 
 class AuditDetails(msgspec.Struct, frozen=True):
     """What an entry says that may name people.
@@ -199,6 +202,20 @@ def commits_to(entry: AuditEntry) -> str:
         return ""
 
 
+def overruled_by(entry: AuditEntry, orders: Sequence[Order]) -> int:
+    """Return the entry that says last what replaced details are, if it is not what they are.
+
+    Args:
+        entry: It has details as one of the orders says.
+        orders: All for this entry, in the order of the log.
+
+    Returns:
+        Its number; 0 if the details are as it says, or as nobody said.
+    """
+    now = commits_to(entry), entry.replaced_by
+    return orders[-1][1] if now in orders and now != orders[-1] else 0
+
+
 def check_chain(entries: Iterable[AuditEntry], head: AuditHead | None) -> list[AuditProblem]:
     """Check a whole log.
 
@@ -235,9 +252,9 @@ class ChainCheck:
         self.replaced = 0
         self._problems: list[AuditProblem] = []
         # By number: what details that are not the first ones commit to, and who replaced them.
-        self._other: dict[int, tuple[str, int]] = {}
+        self._other: dict[int, Order] = {}
         # By number: what replaced details must commit to, by whose word; the last one counts.
-        self._ordered: dict[int, list[tuple[str, int]]] = {}
+        self._ordered: dict[int, list[Order]] = {}
         self._gaps: list[range] = []
 
     def add(self, entry: AuditEntry) -> None:

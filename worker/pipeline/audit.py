@@ -24,10 +24,12 @@ from worker.core.audit import (
     AuditHead,
     AuditProblem,
     ChainCheck,
+    Order,
     Replacement,
     audit_text,
     chained,
     commitment_of,
+    overruled_by,
     with_details,
 )
 from worker.core.enforcement_names import AUDIT, AUDIT_HEAD, audit_name, once_partition
@@ -51,6 +53,8 @@ _number: Final = msgspec.json.Decoder(int).decode
 
 Rewrite = Callable[[AuditDetails], AuditDetails]
 """Returns details as they are to be from now on."""
+_Found = tuple[Record, AuditEntry, AuditDetails]
+"""An entry, where it is kept, and the details that it is to have."""
 
 
 class AuditCheck(msgspec.Struct, frozen=True):
@@ -244,25 +248,41 @@ class AuditLog:
         """
         forgotten: set[int] = set()
         for _ in range(ROUNDS):
-            found = [
-                (record, entry, new)
-                async for page in self._pages("")
-                for record in page
-                for entry in [_entry_in(record)]
-                for new in [rewrite(entry.details)]
-                if new != entry.details
-            ]
+            found = await self._mentioning(rewrite, subject)
             if not found:
                 return len(forgotten)
-            forgotten |= {entry.number for _, entry, _ in found}
+            forgotten |= {entry.number for _, entry, new in found if new != entry.details}
             about = rewrite(AuditDetails(*(audit_text(text) for text in (actor, subject, why))))
             for start in range(0, len(found), REPLACED_PER_ENTRY):
                 await self._replace(found[start : start + REPLACED_PER_ENTRY], about)
         raise TransientError("the audit log kept being changed by others; forget again")
 
-    async def _replace(
-        self, found: Sequence[tuple[Record, AuditEntry, AuditDetails]], about: AuditDetails
-    ) -> None:
+    async def _mentioning(self, rewrite: Rewrite, subject: str) -> list[_Found]:
+        """Return the entries that mention a person, and those that were replaced in vain.
+
+        Of two who forget a person at once, one may replace details last, and the other say last
+        what they are: these are replaced once more, as they are.
+        """
+        found: dict[int, _Found] = {}
+        orders: dict[int, list[Order]] = {}
+        about: dict[int, str] = {}
+        async for page in self._pages(""):
+            for record in page:
+                entry = _entry_in(record)
+                new = rewrite(entry.details)
+                if entry.replaced_by or new != entry.details:
+                    found[entry.number] = record, entry, new
+                for one in entry.replaced:
+                    orders.setdefault(one.number, []).append((one.commitment, entry.number))
+                    about[entry.number] = entry.details.subject
+        return [
+            (record, entry, new)
+            for record, entry, new in found.values()
+            if new != entry.details
+            or about.get(overruled_by(entry, orders.get(entry.number, ()))) == subject
+        ]
+
+    async def _replace(self, found: Sequence[_Found], about: AuditDetails) -> None:
         salts = [self._salt(SALT_BYTES) for _ in found]
         replaced = [
             Replacement(entry.number, commitment_of(new, salt))
