@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from worker.core.attribution import key_of
 from worker.ports import Key
 
 EntityKind = Literal["user", "role"]
@@ -36,8 +37,8 @@ class Entity(msgspec.Struct, frozen=True):
     arn: str
 
     def __str__(self) -> str:
-        """Return `user/111122223333/alice`."""
-        return f"{self.kind}/{self.account}/{self.name}"
+        """Return `user/111122223333/alice`, spelt as ids of principals are."""
+        return key_of(self.kind, self.account, self.name)
 
 
 class Iam(Protocol):

@@ -10,6 +10,7 @@ import msgspec
 
 from worker.adapters.iam_enforcement import IamEnforcement
 from worker.adapters.iam_entities import Attached, Entity, EntityKind
+from worker.core.attribution import key_of
 from worker.core.deny_policy import PATH, is_own, length_of
 from worker.core.errors import EnforcementError, MissingPrincipalError
 from worker.core.targets import Protection
@@ -227,7 +228,7 @@ class MemoryIam:
     def _kept(self, kind: EntityKind, account: str, name: str) -> MemoryEntity:
         found = self.entities.get((kind, account, name))
         if found is None:
-            raise MissingPrincipalError(f"{kind}/{account}/{name}: IAM knows no such {kind}")
+            raise MissingPrincipalError(f"{key_of(kind, account, name)}: IAM knows no such {kind}")
         return found
 
 

@@ -30,19 +30,24 @@ SPENDING: Final = (
     "bedrock:*Retrieve*",
     "bedrock:Rerank",
     "bedrock:GenerateQuery",
-    "bedrock:OptimizePrompt",
+    "bedrock:Optimize*",
     "bedrock:ApplyGuardrail",
-    "bedrock:IngestKnowledgeBaseDocuments",
-    "bedrock:CreateProvisionedModelThroughput",
-    "bedrock:CreateCustomModelDeployment",
-    "bedrock:CreateMarketplaceModelEndpoint",
-    "bedrock:UpdateMarketplaceModelEndpoint",
+    "bedrock:Ingest*",  # documents of knowledge bases
+    "bedrock:*ateProvisioned*",  # create and update, not delete: what is rented
+    "bedrock:*ateCustomModelDep*",
+    "bedrock:*ateMarketplace*",
     "bedrock-mantle:*",
     "bedrock-agentcore:Invoke*",
     "bedrock-agentcore:Start*",
     "bedrock-agentcore:Evaluate",
+    "bedrock-agentcore:CreateEvent",  # memory: events, records and searches are charged
+    "bedrock-agentcore:Ingest*",
+    "bedrock-agentcore:Batch*ate*",  # create and update records, not delete
+    "bedrock-agentcore:Retrieve*",
+    "bedrock-agentcore:CreateAB*",
+    "bedrock-agentcore:Process*",  # payments
     "aws-external-anthropic:*",
-    "iam:CreateServiceSpecificCredential",
+    "iam:CreateServiceSpecific*",  # API keys
 )
 """What is denied; `*` stands for any text, as IAM reads it."""
 
@@ -96,7 +101,7 @@ def deny_document(kind: TargetKind, arn: str, userid: str = "") -> str:
     own = f"arn:{partition}:iam::{account}:policy{PATH}*"
     statements = (
         {"Sid": "Suspended", "Action": SPENDING, "Resource": "*"},
-        {"Sid": "KeepsSuspended", "Action": _KEEPING[kind], "Resource": (arn, own)},
+        {"Sid": "Kept", "Action": _KEEPING[kind], "Resource": (arn, own)},
     )
     document = {
         "Version": "2012-10-17",

@@ -74,8 +74,9 @@ class Target(msgspec.Struct, frozen=True, order=True):
     unique_id: str = ""
 
     def __str__(self) -> str:
-        """Return `user/111122223333/alice`."""
-        return "/".join(part for part in (self.kind, self.account, self.name, self.session) if part)
+        """Return `user/111122223333/alice`, spelt as ids of principals are."""
+        session = (self.session,) if self.session else ()
+        return key_of(self.kind, self.account, self.name, *session)
 
 
 class Protection(msgspec.Struct, frozen=True):
@@ -101,9 +102,7 @@ class Protection(msgspec.Struct, frozen=True):
         for target in targets:
             kind = "role" if target.kind == "session" else target.kind
             ids.setdefault(key_of(kind, target.account, target.name), str(target))
-            if target.session:
-                key = key_of("session", target.account, target.name, target.session)
-                ids.setdefault(key, str(target))
+            ids.setdefault(str(target), str(target))
         for key, shown in ids.items():
             if any(matches_pattern(pattern, key) for pattern in self.own):
                 raise ProtectedPrincipalError(f"{shown} is Ledgerock's own: it is never suspended")

@@ -56,6 +56,12 @@ def test_a_target_is_shown_without_its_unique_id() -> None:
     assert str(Target("session", HOME, "Gateway", "ann", "AROAX")) == f"session/{HOME}/Gateway/ann"
 
 
+def test_a_target_is_spelt_as_the_principal_that_it_is() -> None:
+    for names in (("alice@example.com",), ("R" * 64, "al+ice=liddell,x@" + "@" * 47)):
+        key = key_of("user" if len(names) == 1 else "session", HOME, *names)
+        assert [str(target) for target in targets_of(key)] == [key]
+
+
 def test_agentcore_roles_of_an_agent_are_its_targets_in_any_account() -> None:
     abroad = "arn:aws-cn:iam::444455556666:role/Old"
     assert targets_of(AGENT, [SCOUT, abroad, SCOUT]) == (
