@@ -116,7 +116,8 @@ class IamClients:
 
     Args:
         role: ARN of the role to assume, `{account}` in place of the account; empty for none.
-        account: The worker's own account; empty to ask STS.
+        account: What the operator says is the worker's own account, which STS has to confirm; empty
+            for whatever STS says.
     """
 
     def __init__(self, role: str = "", account: str = "") -> None:
@@ -133,7 +134,8 @@ class IamClients:
 
         Raises:
             TransientError: STS does not answer now.
-            EnforcementError: There are no credentials that it accepts.
+            EnforcementError: There are no credentials that it accepts, or they are of another
+                account than the operator says.
         """
         async with self._opening:
             return await self._known_caller()
@@ -145,9 +147,15 @@ class IamClients:
                 answer = await self._sts.request("get_caller_identity")
             except (*FAULTS, ConfigurationError) as error:
                 raise refusal(error, subject="the worker's own account", action=action) from error
-            arn = answer["Arn"]
+            arn, account = answer["Arn"], answer["Account"]
+            if self._account not in {"", account}:
+                message = (
+                    f"LEDGEROCK_ACCOUNT={self._account}: the worker's credentials are of account "
+                    f"{account}; correct the one or the other"
+                )
+                raise EnforcementError(message)
             self._caller = Caller(
-                account=self._account or answer["Account"],
+                account=account,
                 partition=arn.split(":", _ARN_PARTS - 1)[1],
                 principal=caller_principal(arn),
             )

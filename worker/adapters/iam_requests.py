@@ -14,6 +14,7 @@ from worker.adapters.aws_client import FAULTS, AwsClient
 from worker.adapters.aws_errors import error_code
 from worker.adapters.iam_clients import Caller, refusal
 from worker.adapters.iam_entities import Attached, Entity, EntityKind
+from worker.core.attribution import key_of
 from worker.core.deny_policy import PATH, same_document
 from worker.core.errors import (
     ConfigurationError,
@@ -37,6 +38,7 @@ KEY_SERVICES: Final = frozenset({"bedrock.amazonaws.com", "aws-external-anthropi
 """Services whose long-term API keys spend (AWS documentation: "API keys for AWS services")."""
 
 DESCRIPTION_LENGTH_MAX: Final = 1_000
+_ARN_PARTS: Final = 6
 _NAMES: Final = {"user": "UserName", "role": "RoleName"}
 
 
@@ -73,9 +75,15 @@ class IamRequests:
 
     async def find(self, kind: EntityKind, account: str, name: str) -> Entity:
         """Return a user or role."""
-        subject = f"{kind}/{account}/{name}"
+        subject = key_of(kind, account, name)
         answer, _code = await self._ask(account, f"get_{kind}", subject, {_NAMES[kind]: name})
         found = answer[kind.capitalize()]
+        if found["Arn"].split(":", _ARN_PARTS - 1)[4] != account:
+            message = (
+                f"{subject}: IAM answered for another account, with {found['Arn']}; look at the "
+                "worker's credentials and LEDGEROCK_ENFORCEMENT_ROLE"
+            )
+            raise EnforcementError(message)
         return Entity(
             kind=kind,
             account=account,

@@ -66,6 +66,15 @@ async def test_other_accounts_need_a_role() -> None:
         await made.of(ABROAD)
 
 
+@pytest.mark.parametrize("role", ["", ROLE])
+@asynchronous
+async def test_an_account_that_sts_does_not_confirm_is_never_acted_in(role: str) -> None:
+    made, _sts = clients(role, ABROAD)
+    for account in (HOME, ABROAD):
+        with pytest.raises(EnforcementError, match=f"LEDGEROCK_ACCOUNT={ABROAD}.*{HOME}"):
+            await made.of(account)
+
+
 @asynchronous
 async def test_a_role_is_assumed_in_every_account_the_own_one_included() -> None:
     made, _sts = clients(ROLE)
@@ -143,12 +152,10 @@ async def test_sts_is_asked_again_after_it_failed_and_never_again_after_it_answe
 
 
 @asynchronous
-async def test_the_account_of_the_settings_is_the_own_one() -> None:
-    made, _sts = clients(account=ABROAD)
-    assert (await made.caller()).account == ABROAD
-    await made.of(ABROAD)
-    with pytest.raises(EnforcementError, match=HOME):
-        await made.of(HOME)
+async def test_an_account_that_sts_confirms_is_the_own_one() -> None:
+    made, _sts = clients(account=HOME)
+    assert (await made.caller()).account == HOME
+    await made.of(HOME)
 
 
 @asynchronous

@@ -166,6 +166,19 @@ async def test_all_pages_are_read() -> None:
     )
 
 
+@pytest.mark.parametrize("account", [HOME, "444455556666"])
+@asynchronous
+async def test_a_namesake_in_another_account_is_nobody_that_was_meant(account: str) -> None:
+    arn = f"arn:aws:iam::{account}:user/teams/alice"
+    found = {"UserName": "alice", "UserId": "AIDA1", "Path": "/teams/", "Arn": arn}
+    iam, _stub = iam_that(lambda _operation, _arguments: {"User": found})
+    if account == HOME:
+        assert (await iam.find("user", HOME, "alice")).arn == arn
+        return
+    with pytest.raises(EnforcementError, match=f"user/{HOME}/alice: .*another account.*{account}"):
+        await iam.find("user", HOME, "alice")
+
+
 @asynchronous
 async def test_documents_are_decoded_to_the_letter() -> None:
     iam, _stub = iam_that(
