@@ -146,13 +146,14 @@ class Monitor:
 
         What it has under terms that it had before is closed.
         """
+        # The statuses first: so the budget is at least of the revision that they speak of.
+        kept = await self._kept(look.budget)
         budget = await self._budgets.find(look.budget)
         if budget is None:
             return
-        kept = await self._kept(budget.name)
         for status in kept:
             if budget.is_removed or self._effects.period(status, budget) is None:
-                await self._effects.work(await self._effects.drop(status, done), done)
+                await self._effects.work(await self._effects.drop(status, budget, done), done)
         if budget.is_removed:
             return
         registry = self._registry()
@@ -193,8 +194,8 @@ class Monitor:
             if budget is None:
                 return
             period = None if budget.is_removed else self._effects.period(status, budget)
-            if period is None and status.revision <= budget.revision:
-                status = await self._effects.drop(status, done)
+            if period is None:
+                status = await self._effects.drop(status, budget, done)
             now = await self._effects.work(status, done)
             period = None if budget.is_removed else self._effects.period(now, budget)
             if period is not None and self._needs_spend(now):

@@ -305,12 +305,12 @@ def advance(
     if status.revision > budget.revision:
         return None  # Somebody knows a later revision.
     if budget.is_removed:
-        return drop(status, now_ms)
+        return drop(status, budget.revision, now_ms)
     is_over = period.end_ms <= now_ms and not is_rolling(budget.period)
     if is_over and (status.is_closed or not acts or not status.version):
         return None
     if is_over and not belongs(status, budget, period):
-        return drop(status, now_ms)
+        return drop(status, budget.revision, now_ms)
     base, effects = _current(status, budget, period, now_ms)
     if base.is_closed:
         return None
@@ -341,12 +341,18 @@ def announce(status: BudgetStatus, deadline_ms: int, now_ms: int) -> Moved | Non
     )
 
 
-def drop(status: BudgetStatus, now_ms: int) -> Moved | None:
+def drop(status: BudgetStatus, revision: int, now_ms: int) -> Moved | None:
     """Return what follows from a budget's removal, or its change to another scope or period.
 
-    None if it was closed already.
+    Args:
+        status: As it was read.
+        revision: The budget's, which removed or changed it.
+        now_ms: Epoch milliseconds UTC.
+
+    Returns:
+        None if it was closed already, or if a later revision of the budget has it.
     """
-    if status.is_closed or not status.version:
+    if status.is_closed or not status.version or status.revision > revision:
         return None
     state, effects = TRANSITIONS[status.state]["dropped"]
     return Moved(

@@ -155,15 +155,19 @@ class BudgetEffects:
             status = following
         raise _busy(status)
 
-    async def drop(self, status: BudgetStatus, done: Monitored) -> BudgetStatus:
-        """Close the status of a period that its budget has no more."""
-        moved = drop(status, self._clock.now_ms())
-        if moved is None:
-            return status
-        if await self._states.write(moved.status):
-            done.lowered += 1
-            return moved.status
-        return await self._found(status)
+    async def drop(self, status: BudgetStatus, budget: Budget, done: Monitored) -> BudgetStatus:
+        """Close the status of a period that its budget has no more; return it as it is then."""
+        for _ in range(ATTEMPTS):
+            if not budget.is_removed and self.period(status, budget) is not None:
+                return status
+            moved = drop(status, budget.revision, self._clock.now_ms())
+            if moved is None:
+                return status
+            if await self._states.write(moved.status):
+                done.lowered += 1
+                return moved.status
+            status = await self._found(status)
+        raise _busy(status)
 
     # --- Grace --------------------------------------------------------------------------------
 
@@ -309,7 +313,8 @@ class BudgetEffects:
                 await self._take(Scope.parse(lift.scope).id, status, done)
             return
         for member in await self._states.members(status):
-            if _is_current(member, status):
+            # One of a later crossing is the business of a later status than this.
+            if _is_current(member, status) or member.crossed_at_ms > status.crossed_at_ms:
                 continue
             await self._take(member.principal, status, done)
             if lift.again_at_ms:

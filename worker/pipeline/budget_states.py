@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -22,6 +22,7 @@ from worker.pipeline.notices import notice_of
 from worker.ports import Clock, Ledger, Outbox, Record, Records
 
 ATTEMPTS: Final = 8
+MEMBERS_PER_WRITE: Final = 50
 NOTED_MAX: Final = 50_000
 """Members remembered as noted; beyond it they are read once more."""
 MEMBER_WAIT_MS: Final = 30_000
@@ -186,30 +187,49 @@ class BudgetStates:
             (status.budget, status.first_day, status.crossed_at_ms, one): one for one in principals
         }
         new = {mark: one for mark, one in marks.items() if mark not in self._noted}
-        if not new:
-            return
-        keys = {member_key(status.budget, status.first_day, one): one for one in new.values()}
+        left = list(new.values())
+        for attempt in range(ATTEMPTS):
+            if not left:
+                break
+            left = await self._note(status, left, at_once=1 if attempt else MEMBERS_PER_WRITE)
+        if left:
+            message = f"budget {status.budget}: others note its members at the same time; try again"
+            raise TransientError(message)
+        if len(self._noted) >= NOTED_MAX:
+            self._noted.clear()
+        self._noted.update(new)
+
+    async def _note(
+        self, status: BudgetStatus, principals: Sequence[str], *, at_once: int
+    ) -> list[str]:
+        """Note those who are not noted yet; return who was lost to somebody else.
+
+        Whoever won may have noted them as well, or may only have moved what was noted under an
+        earlier status: only reading again tells.
+        """
+        keys = {member_key(status.budget, status.first_day, one): one for one in principals}
         found = await self.records.get_many(keys)
         now_ms = self._clock.now_ms()
+        members: list[Member] = []
         for key, principal in keys.items():
             record = found.get(key)
-            before = None if record is None else member_of(record)
-            if before is not None and before.crossed_at_ms >= status.crossed_at_ms:
+            if record is not None and member_of(record).crossed_at_ms >= status.crossed_at_ms:
                 continue
-            version = 1 if record is None else record.version + 1
             member = Member(
                 status.budget,
                 status.first_day,
                 principal,
                 now_ms,
                 crossed_at_ms=status.crossed_at_ms,
-                version=version,
+                version=1 if record is None else record.version + 1,
             )
-            # If somebody else noted it meanwhile, that is as good.
-            await self.records.write([member_record(member, status, now_ms)])
-        if len(self._noted) >= NOTED_MAX:
-            self._noted.clear()
-        self._noted.update(new)
+            members.append(member)
+        lost: list[str] = []
+        for start in range(0, len(members), at_once):
+            some = members[start : start + at_once]
+            if not await self.records.write([member_record(one, status, now_ms) for one in some]):
+                lost += [one.principal for one in some]
+        return lost
 
     async def members(self, status: BudgetStatus) -> list[Member]:
         """Return everybody who was noted in a period."""

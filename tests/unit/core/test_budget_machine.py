@@ -119,9 +119,10 @@ def test_what_is_removed_is_closed_and_open_again_under_a_later_revision(state: 
     removed = msgspec.structs.replace(LIMITED, revision=2, is_removed=True)
     effects = " lift" if state == "suspended" else ""
     assert moved(status(state), removed, 500, NOW) == f"active closed{effects}"
-    gone = drop(status(state), NOW)
+    assert drop(status(state, revision=3), 2, NOW) is None, "a later revision has it"
+    gone = drop(status(state), 2, NOW)
     assert gone is not None
-    assert drop(gone.status, NOW) is None
+    assert drop(gone.status, 2, NOW) is None
     assert moved(gone.status, LIMITED, 500, NOW) == "."
     again = msgspec.structs.replace(LIMITED, revision=3)
     assert moved(gone.status, again, 500, NOW) == "grace_period start_grace"

@@ -1,0 +1,136 @@
+"""Who spends of a group's exhausted budget is noted, whoever else moves the same records."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.calls import asynchronous
+from tests.unit.pipeline.budget_world import ALICE, OCTOBER, World
+from worker.core.budget_terms import Scope
+from worker.core.enforcement import BudgetStatus, Lift
+from worker.core.errors import TransientError
+from worker.pipeline.budget_effects import BudgetEffects, Monitored
+from worker.pipeline.budget_states import record_of
+from worker.ports import Record
+
+DAY_MS = 86_400_000
+MANY = [f"user/111122223333/u{number}" for number in range(120)]
+
+
+def exhausted(world: World, crossed_at_ms: int, **more: Any) -> BudgetStatus:
+    """Return the status of a team's suspended budget."""
+    return BudgetStatus(
+        budget="g",
+        revision=1,
+        first_day=OCTOBER,
+        end_ms=world.now + 20 * DAY_MS,
+        state="suspended",
+        scope="team/x",
+        crossed_at_ms=crossed_at_ms,
+        changed_at_ms=world.now,
+        checked_at_ms=world.now,
+        is_held=True,
+        version=1,
+        **more,
+    )
+
+
+def race(world: World, times: int, *, removing: bool = False) -> None:
+    """Have the monitor move or remove the records that are read, before they are written."""
+    real, left = world.records.get_many, [times]
+
+    async def racing(keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Record]:
+        found = await real(keys)
+        if left[0]:
+            left[0] -= 1
+            for record in found.values():
+                await _move(world, record, removing=removing)
+        return found
+
+    world.records.get_many = racing  # type: ignore[method-assign]
+
+
+async def _move(world: World, record: Record, *, removing: bool) -> None:
+    if removing:
+        assert await world.records.remove(record)
+    else:
+        following = Record(record.partition, record.name, record.body, record.version + 1)
+        assert await world.records.write([following])
+
+
+@asynchronous
+@pytest.mark.parametrize("removing", [False, True])
+async def test_who_loses_a_race_is_noted_all_the_same(removing: bool) -> None:
+    world = World()
+    states = world.watch.states
+    await states.note(exhausted(world, 100), {ALICE})
+    race(world, 2, removing=removing)
+    await states.note(exhausted(world, 200), {ALICE})
+    [member] = await states.members(exhausted(world, 200))
+    assert (member.principal, member.crossed_at_ms) == (ALICE, 200)
+
+
+@asynchronous
+async def test_who_loses_every_race_is_noted_the_next_time() -> None:
+    world = World()
+    states = world.watch.states
+    await states.note(exhausted(world, 100), {ALICE})
+    race(world, 8)
+    with pytest.raises(TransientError, match="others note its members"):
+        await states.note(exhausted(world, 200), {ALICE})
+    await states.note(exhausted(world, 200), {ALICE})
+    [member] = await states.members(exhausted(world, 200))
+    assert member.crossed_at_ms == 200
+
+
+@asynchronous
+async def test_many_are_noted_together_though_one_of_them_is_moved() -> None:
+    world = World()
+    states = world.watch.states
+    await states.note(exhausted(world, 100), {MANY[0]})
+    race(world, 1)
+    before = world.records.requests.copy()
+    await states.note(exhausted(world, 200), MANY)
+    noted = await states.members(exhausted(world, 200))
+    assert {one.principal for one in noted if one.crossed_at_ms == 200} == set(MANY)
+    made = world.records.requests - before
+    # Three writes of 50, 50 and 20; fifty members of the lost one each alone, and the race.
+    assert (made["get_many"], made["write"]) == (2, 3 + 50 + 1)
+
+
+@asynchronous
+async def test_who_was_noted_anew_is_not_let_go_with_those_of_before() -> None:
+    """The monitor lifts what an earlier crossing held while the limit is reached once more."""
+    world = World()
+    states = world.watch.states
+    lifted = exhausted(world, 100, lifts=(Lift("team/x", world.now),))
+    lifted = msgspec.structs.replace(lifted, state="active")
+    assert await world.records.write([record_of(lifted)])
+    await world.make("g", Scope("team", "x"), 10, action="suspend")
+    again = msgspec.structs.replace(lifted, state="suspended", crossed_at_ms=200, version=2)
+    real = world.records.partition
+
+    async def slow(*given: Any, **more: Any) -> list[Record]:
+        if (await world.status("g")).version == 1:
+            assert await world.records.write([record_of(again)])
+            await states.note(again, {ALICE})
+        return await real(*given, **more)
+
+    effects = effects_of(world)
+    world.records.partition = slow  # type: ignore[method-assign]
+    await effects.work(lifted, Monitored())
+    [member] = await states.members(again)
+    assert (member.principal, member.crossed_at_ms) == (ALICE, 200)
+
+
+def effects_of(world: World) -> BudgetEffects:
+    return BudgetEffects(
+        budgets=world.budgets,
+        states=world.watch.states,
+        holds=world.suspensions,
+        outbox=world.outbox,
+        clock=world,
+        registry=lambda: world.registry,
+    )
