@@ -18,6 +18,7 @@ identity until it expires.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -47,6 +48,9 @@ QUIET_MS: Final = 3_600_000
 """A person who called a model within this time is not gone, and cannot be forgotten."""
 
 PASSES_MAX: Final = 5
+ATTEMPTS: Final = 20
+"""How often marks are changed anew because somebody else was first."""
+PAUSE_LAST_SECONDS: Final = 0.5
 NAME_BYTES: Final = 8
 SALT_BYTES: Final = 16
 _SLUG_SHOWN: Final = 8
@@ -175,16 +179,21 @@ class Forgetting:
             return marks.with_mark(principal, Mark(name, self._clock.now_ms()))
 
         marks = await self._change_marks(mark)
-        found = marks.of(principal)
-        if found is None:
-            raise TransientError("somebody else is forgetting people at the same time; try again")
-        return Person(principal, found, marks)
+        return Person(principal, marks.people[marks.digest(plain_id(principal))], marks)
 
     async def _change_marks(self, change: Callable[[Marks], Marks]) -> Marks:
-        known = marks_in(await self._ledger.progress(NOTE))
-        marks = change(known or Marks(secrets.token_hex(SALT_BYTES)))
-        await self._ledger.keep_progress(NOTE, note_of(marks))
-        return marks
+        """Change the marks; of several who do so at once, nobody's change is lost.
+
+        Raises:
+            TransientError: Others kept changing them.
+        """
+        for attempt in range(ATTEMPTS):
+            await asyncio.sleep(_jittered(attempt))
+            before = await self._ledger.progress(NOTE)
+            marks = change(marks_in(before) or Marks(secrets.token_hex(SALT_BYTES)))
+            if await self._ledger.replace_progress(NOTE, before, note_of(marks)):
+                return marks
+        raise TransientError("others are forgetting people at the same time; try again")
 
     # --- Entries -----------------------------------------------------------------------------
 
@@ -243,6 +252,11 @@ class Forgetting:
 def _hidden(person: Person, entry: Entry) -> Rebooking:
     evidence, rated = person.hidden(entry)
     return Rebooking(entry, rated, evidence)
+
+
+def _jittered(attempt: int) -> float:
+    longest = min(PAUSE_LAST_SECONDS, 0.05 * attempt)
+    return random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
 
 
 def _names_note(person: Person) -> str:

@@ -1,5 +1,6 @@
 """Forgetting a person while others book, and with a process that dies at any step."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,12 +33,13 @@ from worker.bootstrap import open_ledger, open_state
 from worker.core.budget_terms import Budget, Scope
 from worker.core.errors import TransientError
 from worker.core.evidence import Counts
+from worker.core.forgotten import NOTE, marks_in
 from worker.forgetting import Forgotten
 from worker.ports import Ledger
 from worker.settings import Settings
 
 PLENTY = Counts(1_000, 500)
-STEPS = ("keep_progress", "rebook", "purge", "rewrite", "append", "forget")
+STEPS = ("replace_progress", "keep_progress", "rebook", "purge", "rewrite", "append", "forget")
 LATER = NOON + 8 * DAY
 """After the person was forgotten: whoever has the name then is somebody else."""
 
@@ -104,6 +106,34 @@ async def test_a_crash_at_any_step_is_healed_by_forgetting_again(
         assert (await world.ledger.totals("principal"))[done.pseudonym].calls == 6
         assert not (await world.ledger.verify()).differences
         assert (await world.audit.check()).problems == ()
+
+
+@asynchronous
+async def test_of_several_people_who_are_forgotten_at_once_all_are(embedded: Open) -> None:
+    people = ("bob", "carol", "dora")
+    names = [f"user/{ACCOUNT}/{one}" for one in people]
+    async with embedded() as world:
+        seen = [call(number, PLENTY, user=one) for number, one in enumerate(people)]
+        await book(world.ledger, POSTER, *seen)
+        real = world.ledger.progress
+
+        async def slow(name: str) -> str | None:
+            note = await real(name)
+            await asyncio.sleep(0)
+            return note
+
+        world.ledger.progress = slow  # type: ignore[method-assign]
+        done = await asyncio.gather(*(world.forget(one) for one in names))
+        marks = marks_in(await real(NOTE))
+        assert marks is not None
+        assert len(marks.people) == len(names)
+        for one, forgotten in zip(names, done, strict=True):
+            mark = marks.of(one)
+            assert mark is not None
+            assert forgotten.pseudonym.endswith(mark.name)
+            assert forgotten.calls == 1
+        totals = await world.ledger.totals("principal")
+        assert set(totals) == {one.pseudonym for one in done}
 
 
 async def _books_meanwhile(world: World, writer: Ledger, hear: Callable[[], None]) -> None:

@@ -312,6 +312,19 @@ async def test_progress_notes_are_kept_replaced_and_removed(open_ledger: Open) -
         assert (await ledger.progress("a"), await ledger.progress("b")) == (None, "other")
 
 
+@asynchronous
+async def test_a_progress_note_that_changed_meanwhile_is_not_replaced(open_ledger: Open) -> None:
+    async with open_ledger() as ledger:
+        assert not await ledger.replace_progress("a", "one", "two")
+        assert await ledger.progress("a") is None
+        assert await ledger.replace_progress("a", None, "one")
+        assert not await ledger.replace_progress("a", None, "two")
+        assert not await ledger.replace_progress("a", "other", "two")
+        assert await ledger.progress("a") == "one"
+        assert await ledger.replace_progress("a", "one", "two")
+        assert await ledger.progress("a") == "two"
+
+
 # --- Rebooking -------------------------------------------------------------------------------
 
 

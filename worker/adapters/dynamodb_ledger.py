@@ -410,6 +410,21 @@ class DynamoLedger(DynamoBooks):
             item = {**key, "note": {"S": note}}
             await self._dynamo.call("put_item", TableName=self._balances, Item=item)
 
+    async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
+        """Replace a job's note if it is still what it was; a lost answer counts as made."""
+        await self._prepare()
+        if self._discarded is not None:
+            return True
+        put: dict[str, Any] = {
+            "TableName": self._balances,
+            "Item": {**items.note_key(name), "note": {"S": note}},
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+        if before is not None:
+            put["ConditionExpression"] = "note = :before"
+            put["ExpressionAttributeValues"] = {":before": {"S": before}}
+        return not await self._dynamo.transact([{"Put": put}])
+
     # --- Interned values ---------------------------------------------------------------------
 
     async def _intern(self, values: dict[int, bytes]) -> None:

@@ -179,6 +179,13 @@ class MemoryLedger:
         else:
             self._progress[name] = note
 
+    async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
+        """Replace a job's note if it is still what it was."""
+        is_same = self._progress.get(name) == before
+        if is_same:
+            self._progress[name] = note
+        return is_same
+
     async def close(self) -> None:
         """Do nothing: memory needs no closing."""
 

@@ -393,6 +393,14 @@ class SqliteLedger(SqliteFile):
             else:
                 self._connection.execute("REPLACE INTO progress VALUES (?, ?)", (name, note))
 
+    async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
+        """Replace a job's note if it is still what it was, in one transaction."""
+        with self._transaction():
+            is_same = self._note(name) == before
+            if is_same:
+                self._connection.execute("REPLACE INTO progress VALUES (?, ?)", (name, note))
+        return is_same
+
 
 def _delta(deltas: dict[int, tuple[Leaf, Amounts]], leaf_id: int, leaf: Leaf) -> Amounts:
     return deltas.setdefault(leaf_id, (leaf, Amounts()))[1]

@@ -216,5 +216,15 @@ class Ledger(Protocol):
     async def keep_progress(self, name: str, note: str | None) -> None:
         """Leave a note under `name` for a later run to resume from; None removes it."""
 
+    async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
+        """Leave a note under `name` if the one there is still `before` (None: there is none).
+
+        Returns:
+            Whether it was left.
+
+        Raises:
+            TransientError: It may have been left or not; read before trying again.
+        """
+
     async def close(self) -> None:
         """Release what the ledger holds."""

@@ -350,6 +350,7 @@ async def test_a_damaged_file_is_reported_as_such_by_everything(path: Path) -> N
         lambda: ledger.progress("rebook"),
         lambda: book(ledger, POSTER, call(1, PLENTY)),
         lambda: ledger.keep_progress("rebook", "x"),
+        lambda: ledger.replace_progress("rebook", None, "x"),
     ]
     for reading in readings:
         with pytest.raises(LedgerCorruptError, match="from a backup"):
