@@ -174,6 +174,8 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
         was_suspended: Under this `suspension_id` it was verified to be suspended.
         contended_until_ms: A claim ran out under this `suspension_id`: until then its worker may
             still be at it, and after that what was verified is looked at once more. 0 for none.
+        left_id: The suspension before, if nobody looked once more at what a slow worker may have
+            left of it; empty if there is nothing to take away.
         why: What brought about this phase, one line for people.
         by: Who did: `ledgerock`, or the person who asked.
         version: As of `BudgetStatus`.
@@ -195,6 +197,7 @@ class Suspension(msgspec.Struct, frozen=True, omit_defaults=True):
     waived: tuple[Waiver, ...] = ()
     was_suspended: bool = False
     contended_until_ms: int = 0
+    left_id: str = ""
     why: str = ""
     by: str = "ledgerock"
     version: int = 0

@@ -25,7 +25,9 @@ and for whatever a worker reports without holding the claim, or of the opposite 
 
 (1) `number` grows, and names a new suspension; unless a claim ran out under the last one and its
     re-check is still to come: then that one goes on, and so do its snapshots, because its slow
-    worker may have left something of it.
+    worker may have left something of it. If nobody came to look for `RECHECK_MS`, the snapshots
+    are too old to be believed, and it is a new one all the same: with it, a deny that may have
+    been left is taken away (`left_id`).
 (2) `number` grows, but the suspension goes on: its snapshots say what was found before it, and
     what was half restored is taken away again. A snapshot taken now would be of ruins.
 (3) Other holds remain. A waiver may be kept of the one that was lifted.
@@ -189,6 +191,12 @@ def is_settled(suspension: Suspension) -> bool:
     return suspension.phase in {"clear", "suspended"}
 
 
+def has_recheck(suspension: Suspension) -> bool:
+    """Whether what was verified is to be looked at once more, now or later."""
+    is_contended = bool(suspension.contended_until_ms)
+    return suspension.phase == "suspended" or (suspension.phase == "clear" and is_contended)
+
+
 def is_claimed(suspension: Suspension, now_ms: int) -> bool:
     """Whether somebody's claim holds."""
     return bool(suspension.claim) and now_ms < suspension.claimed_until_ms
@@ -226,14 +234,22 @@ def _hold_put(before: Suspension, given: HoldPut, now_ms: int) -> Suspension | N
         return msgspec.structs.replace(before, holds=holds, waived=waived)
     after = _in_phase(before, "required", now_ms, why=hold.reason, by=hold.by)
     number = before.number + 1
-    if before.phase == "clear" and not before.contended_until_ms:
+    if before.phase == "clear" and not _may_be_contended(before, now_ms):
         after = msgspec.structs.replace(
             after,
             suspension_id=suspension_id_of(before.principal, number),
             mode=given.mode,
             was_suspended=False,
+            contended_until_ms=0,
+            left_id=before.suspension_id if before.contended_until_ms else before.left_id,
         )
     return msgspec.structs.replace(after, holds=holds, waived=waived, number=number)
+
+
+def _may_be_contended(suspension: Suspension, now_ms: int) -> bool:
+    """Whether a slow worker may be at it, or was lately, and nobody looked once more."""
+    until_ms = suspension.contended_until_ms
+    return bool(until_ms) and now_ms < until_ms + RECHECK_MS
 
 
 def _hold_lifted(before: Suspension, given: HoldLifted, now_ms: int) -> Suspension | None:
@@ -285,7 +301,7 @@ def _in_phase(
 
 def _claimed(before: Suspension, given: Claimed, now_ms: int) -> Suspension | None:
     is_others = is_claimed(before, now_ms) and before.claim != given.claim
-    has_work = before.phase != "clear" or before.contended_until_ms
+    has_work = not is_settled(before) or has_recheck(before)
     if not given.claim or is_others or not has_work:
         return None
     return msgspec.structs.replace(
@@ -327,6 +343,7 @@ def _verified(before: Suspension, given: Verified, now_ms: int) -> Suspension:
         failure="",
         needs_person=False,
         contended_until_ms=recheck_ms,
+        left_id="",
         was_suspended=before.was_suspended or phase == "suspended",
     )
     return _unclaimed(after, due_at_ms=recheck_ms or daily_ms)

@@ -3,10 +3,13 @@
 event                             once for each
 --------------------------------  ---------------------------------------------------------------
 Principal Suspension Required     first hold that is put on a principal (its `number`)
-Principal Suspended               `number`, once IAM was read back
+Principal Suspended               phase `required` of a `number`, once IAM was read back
 Principal Restoration Required    `number`, when the last hold is lifted
-Principal Restored                `number`, once IAM was read back
-Suspension Failed                 `number`, direction and reason; a passing fault is one reason
+Principal Restored                phase `restoring` of a `number`, once IAM was read back
+Suspension Failed                 phase of a `number`, and reason; a passing fault is one reason
+
+A `number` may have several phases `required` or `restoring`: a re-check that fails begins another.
+Reminders are the events with `reminder`: once more for each time that something is due.
 """
 
 from __future__ import annotations
@@ -34,7 +37,15 @@ from worker.core.events import (
     iso_day,
     message,
 )
-from worker.core.suspension import Action, Failed, Gone, Input, Verified, action_of
+from worker.core.suspension import (
+    Action,
+    Failed,
+    Gone,
+    Input,
+    Verified,
+    action_of,
+    is_settled,
+)
 
 HOLDS_SHOWN_MAX: Final = 10
 REASON_LENGTH_MAX: Final = 500
@@ -113,7 +124,8 @@ class RequiredDetail(SuspensionDetail, frozen=True):
     """Detail of `Principal Suspension Required` and `Principal Restoration Required`.
 
     Attributes:
-        reminder: It was announced before, and nobody carried it out.
+        reminder: It was announced before, and nobody carried it out; or it was carried out, and
+            is to be looked at once more.
     """
 
     reminder: bool
@@ -169,9 +181,9 @@ def events_of(before: Suspension, after: Suspension, given: Input, now_ms: int) 
         case Verified() if before.phase == after.phase:
             return []
         case Verified(action="suspend"):
-            return [_suspended(after, now_ms)]
+            return [_suspended(before, after, now_ms)]
         case Verified():
-            return [_restored(after, now_ms)]
+            return [_restored(before, after, now_ms)]
         case Failed() | Gone():
             return [_failed(after, given, now_ms)]
         case _ if before.phase == after.phase:
@@ -195,7 +207,7 @@ def required(
     """Build `Principal Suspension Required`, or `Principal Restoration Required`.
 
     Args:
-        suspension: In the phase `required` or `restoring`.
+        suspension: In the phase `required` or `restoring`, or in any if it is a reminder.
         now_ms: Ledger time, epoch milliseconds UTC.
         lifted: Of a restoration: the holds that were there before.
         again: Tells repetitions apart; empty for the first announcement.
@@ -203,7 +215,11 @@ def required(
     who = _who(suspension)
     is_suspension = action_of(suspension) == "suspend"
     holds = suspension.holds if is_suspension else lifted
-    if is_suspension:
+    if is_settled(suspension):
+        done = "suspended" if is_suspension else "not suspended"
+        text = f"{who} is {done}, which is to be read back from IAM once more."
+        following = "What is missing is mended."
+    elif is_suspension:
         text = f"{who} is to be suspended: {_reasons(holds)}."
         following = "It is kept from calling Bedrock as soon as IAM takes the deny policy."
     else:
@@ -216,14 +232,14 @@ def required(
     return _event(detail, SUSPENSION_REQUIRED if is_suspension else RESTORATION_REQUIRED, now_ms)
 
 
-def _suspended(suspension: Suspension, now_ms: int) -> Event:
+def _suspended(before: Suspension, suspension: Suspension, now_ms: int) -> Event:
     text = (
         f"{_who(suspension)} is suspended and cannot call Bedrock any more: "
         f"{_reasons(suspension.holds)}."
     )
     common = _common(
         suspension,
-        _event_id(suspension, "principal-suspended"),
+        _event_id(suspension, "principal-suspended", str(before.phase_at_ms)),
         now_ms,
         suspension.holds,
         (text, _until(suspension.holds)),
@@ -233,15 +249,14 @@ def _suspended(suspension: Suspension, now_ms: int) -> Event:
     return _event(detail, PRINCIPAL_SUSPENDED, now_ms)
 
 
-def _restored(suspension: Suspension, now_ms: int) -> Event:
+def _restored(before: Suspension, suspension: Suspension, now_ms: int) -> Event:
     found = "can call Bedrock again; its policies are as they were before"
     if not suspension.was_suspended:
         found = "need not be suspended any more, and its policies are as they were before"
     text = f"{_who(suspension)} {found}: {suspension.why}."
     following = "Nothing, until a budget is exceeded again."
-    common = _common(
-        suspension, _event_id(suspension, "principal-restored"), now_ms, (), (text, following)
-    )
+    event_id = _event_id(suspension, "principal-restored", str(before.phase_at_ms))
+    common = _common(suspension, event_id, now_ms, (), (text, following))
     detail = RestoredDetail(**common, was_suspended=suspension.was_suspended)
     return _event(detail, PRINCIPAL_RESTORED, now_ms)
 
@@ -260,7 +275,7 @@ def _failed(suspension: Suspension, given: Failed | Gone, now_ms: int) -> Event:
     at = iso(suspension.due_at_ms) if suspension.due_at_ms else ""
     common = _common(
         suspension,
-        _event_id(suspension, "suspension-failed", action, kind),
+        _event_id(suspension, "suspension-failed", action, str(suspension.phase_at_ms), kind),
         now_ms,
         suspension.holds,
         (text, _after_failure(outcome, action, at)),

@@ -8,13 +8,17 @@ what is wanted changes meanwhile, recording fails, and the same worker goes on i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
+import msgspec
+
 from worker.core.enforcement import Suspension
 from worker.core.errors import (
+    EnforcementError,
     LedgerCorruptError,
     LedgerockError,
     NeedsPersonError,
@@ -164,9 +168,9 @@ class Enforcer:
         if claimed is None:
             figures.left += 1
             return
-        suspension = claimed
+        suspension, end = claimed, time.monotonic() + ACT_SECONDS
         for _ in range(DIRECTIONS_MAX):
-            given = await self.attempt(suspension, claim)
+            given = await self.attempt(suspension, claim, end - time.monotonic())
             done = await self._suspensions.turn(principal, given)
             if done is not None:
                 self._count(done, given, figures)
@@ -174,6 +178,8 @@ class Enforcer:
             suspension = await self._suspensions.get(principal)
             if suspension.claim != claim:
                 return
+            if time.monotonic() >= end:
+                break
         await self._suspensions.turn(principal, Released(claim))
 
     async def claim(self, principal: str, claim: str) -> Suspension | None:
@@ -184,15 +190,19 @@ class Enforcer:
 
     # --- One attempt --------------------------------------------------------------------------
 
-    async def attempt(self, suspension: Suspension, claim: str) -> Input:
-        """Act as a suspension's phase wants it, and read back; return what came of it."""
+    async def attempt(
+        self, suspension: Suspension, claim: str, seconds: float = ACT_SECONDS
+    ) -> Input:
+        """Act as a suspension's phase wants it, and read back; return what came of it.
+
+        Args:
+            suspension: As it was claimed.
+            claim: Whose it is.
+            seconds: What is left of the claim, and some time to write down what came of it.
+        """
         try:
-            async with asyncio.timeout(ACT_SECONDS):
-                is_needed = True
-                if is_settled(suspension):
-                    is_needed = bool(await self.hands.missing(suspension))
-                if is_needed:
-                    await self.hands.apply(suspension)
+            async with asyncio.timeout(seconds):
+                if await self.apply(suspension):
                     await self.verify(suspension)
                 await self.hands.record(suspension)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and told
@@ -201,6 +211,36 @@ class Enforcer:
                 await self.hands.record_failure(suspension, given)
             return given
         return Verified(claim, action_of(suspension))
+
+    async def apply(self, suspension: Suspension) -> bool:
+        """Act as a suspension's phase wants it; in a re-check only if something is missing.
+
+        Returns:
+            Whether anything was to be done.
+
+        Raises:
+            TransientError: Try again.
+            EnforcementError: It cannot be done.
+            GoneError: There is nobody to do it to.
+        """
+        if is_settled(suspension) and not await self.hands.missing(suspension):
+            return False
+        await self.hands.apply(suspension)
+        if suspension.left_id:
+            await self._take_away_left(suspension)
+        return True
+
+    async def _take_away_left(self, suspension: Suspension) -> None:
+        """Take away a deny that a slow worker may have left of the suspension before.
+
+        No more than the deny: that suspension's snapshots are too old to put anything back from.
+        """
+        left = msgspec.structs.replace(
+            suspension, suspension_id=suspension.left_id, mode="deny", phase="restoring"
+        )
+        # Most likely there is nothing; whoever is missing or gone has nothing of it either.
+        with contextlib.suppress(EnforcementError, GoneError):
+            await self.hands.apply(left)
 
     async def verify(self, suspension: Suspension) -> None:
         """Read back from IAM until it is complete, for some seconds.

@@ -6,6 +6,8 @@ reads afresh what is to be done: nothing that a workflow carries along is believ
 step        what it does                                         decision
 check       reads how the suspension stands; writes nothing      act, wait, stand_down,
                                                                  needs_person
+            act: it is to be carried out; or a reminder asks
+            to read back once more what was
 apply       claims the suspension for `claim`; writes snapshots  applied
             once; suspends or restores, whichever is wanted
 verify      reads back from IAM                                  verified, or raises
@@ -44,6 +46,7 @@ from worker.core.suspension import (
     Released,
     Verified,
     action_of,
+    has_recheck,
     is_claimed,
     is_settled,
 )
@@ -75,6 +78,8 @@ class StepTask(msgspec.Struct, frozen=True):
         claim: Names the execution; the same in all its steps, so that one execution acts.
         error: For `fail`: class name of the error that a step raised.
         cause: For `fail`: its message.
+        is_reminder: The event that it began with is a reminder: what was carried out already is
+            read back once more, and mended.
     """
 
     workflow: Workflow
@@ -82,6 +87,7 @@ class StepTask(msgspec.Struct, frozen=True):
     claim: str
     error: str = ""
     cause: str = ""
+    is_reminder: bool = False
 
 
 class StepAnswer(msgspec.Struct, frozen=True):
@@ -160,7 +166,7 @@ class Steps:
             raise TransientError(f"{task.principal}: somebody else is at it")
         self._wanted(claimed, task)
         async with asyncio.timeout(ACT_SECONDS):
-            await self._enforcer.hands.apply(claimed)
+            await self._enforcer.apply(claimed)
         return _answer(claimed, "applied")
 
     async def verify(self, task: StepTask) -> StepAnswer:
@@ -182,7 +188,8 @@ class Steps:
             ChangedError: The claim is not ours any more, or the opposite is wanted.
         """
         before = await self._suspensions.get(task.principal)
-        if is_settled(before) and action_of(before) == _ACTIONS[task.workflow]:
+        is_wanted = action_of(before) == _ACTIONS[task.workflow]
+        if is_settled(before) and is_wanted and before.claim != task.claim:
             return _answer(before, "recorded", "it was recorded before")
         suspension = await self._claimed(task)
         await self._enforcer.verify(suspension)
@@ -206,7 +213,7 @@ class Steps:
         """Write down why a step failed, and give the claim back; say what follows."""
         before = await self._suspensions.get(task.principal)
         if before.claim == task.claim:
-            given = self._failure(task)
+            given = self._failure(before, task)
             if isinstance(given, Failed | Gone):
                 await self._enforcer.hands.record_failure(before, given)
             done = await self._suspensions.turn(task.principal, given)
@@ -232,9 +239,15 @@ class Steps:
         if self._enforcer.acts != "workflows":
             reason = f"LEDGEROCK_ENFORCEMENT is {self._enforcer.acts}: workflows do not act"
             return _answer(suspension, "stand_down", reason)
-        if is_settled(suspension) or action_of(suspension) != _ACTIONS[task.workflow]:
+        is_ours = suspension.claim == task.claim
+        if action_of(suspension) != _ACTIONS[task.workflow]:
             return _answer(suspension, "stand_down", f"the principal is {suspension.phase}")
-        if is_claimed(suspension, now_ms) and suspension.claim != task.claim:
+        if is_settled(suspension):
+            is_free = task.is_reminder and not is_claimed(suspension, now_ms)
+            if is_ours or (is_free and has_recheck(suspension)):
+                return _answer(suspension, "act", "it is to be read back once more")
+            return _answer(suspension, "stand_down", f"the principal is {suspension.phase}")
+        if is_claimed(suspension, now_ms) and not is_ours:
             until_ms = suspension.claimed_until_ms
             return _answer(suspension, "wait", "somebody else is at it", deadline_ms=until_ms)
         if suspension.failure and suspension.due_at_ms > now_ms and not suspension.claim:
@@ -256,20 +269,19 @@ class Steps:
             raise ChangedError(f"{task.principal}: somebody else claimed it meanwhile")
         return suspension
 
-    def _failure(self, task: StepTask) -> Input:
+    def _failure(self, suspension: Suspension, task: StepTask) -> Input:
         action = _ACTIONS[task.workflow]
         cause = task.cause or task.error or "what was read back from IAM was not complete"
         if task.error == "ChangedError":
             return Released(task.claim)
         if task.error == "GoneError":
             return Gone(task.claim, action, cause)
-        return Failed(
-            task.claim,
-            action,
-            cause,
-            needs_person=task.error in _PERSON_ERRORS,
-            is_passing=task.error in _PASSING_ERRORS or task.error.startswith("Lambda."),
-        )
+        is_passing = task.error in _PASSING_ERRORS or task.error.startswith("Lambda.")
+        if is_passing and is_settled(suspension):
+            # Nothing is known to be wrong: the re-check has to wait, that is all.
+            return Released(task.claim, self._clock.now_ms() + BACKOFF_FIRST_MS)
+        needs_person = task.error in _PERSON_ERRORS
+        return Failed(task.claim, action, cause, needs_person, is_passing)
 
 
 def _answer(

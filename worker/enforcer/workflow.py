@@ -49,6 +49,7 @@ class _Detail(msgspec.Struct, frozen=True):
     """What is read of the detail of the event that started an execution."""
 
     principal: str = ""
+    reminder: bool = False
     budget: _Named = _Named()
     period: _Period = _Period()
 
@@ -158,6 +159,7 @@ class WorkflowSteps:
             claim=request.execution,
             error=request.error.name,
             cause=_cause(request.error.cause),
+            is_reminder=request.detail.reminder,
         )
         match request.step:
             case "notify" | "check":

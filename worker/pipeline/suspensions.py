@@ -133,7 +133,11 @@ class Suspensions:
         return [one for one in notices if one.state == "pending" and not one.channel]
 
     async def announce_again(self, suspension: Suspension) -> None:
-        """Announce once more that a principal is to be suspended, or restored."""
+        """Announce once more that a principal is to be suspended, restored, or looked at.
+
+        Raises:
+            TransientError: It may be announced or not; doing it again is safe.
+        """
         now_ms = self._clock.now_ms()
         again = str(suspension.due_at_ms)
         event = required(suspension, now_ms, lifted=suspension.holds, again=again)

@@ -276,6 +276,20 @@ def test_until_then_a_new_hold_goes_on_with_the_old_snapshots() -> None:
     assert after(settled, HoldPut(hold("daily"))).suspension_id == suspension_id_of(ALICE, 2)
 
 
+def test_where_nobody_looked_once_more_a_later_hold_begins_a_new_suspension() -> None:
+    now_ms = NOW + CLAIM_MS
+    restored = after(contended(RESTORING), Verified("two", "restore"), now_ms=now_ms)
+    until_ms = now_ms + 2 * RECHECK_MS
+    lately = after(restored, HoldPut(hold("daily")), now_ms=until_ms - 1)
+    assert (lately.suspension_id, lately.left_id) == (REQUIRED.suspension_id, "")
+    late = after(restored, HoldPut(hold("daily")), now_ms=until_ms)
+    assert late.suspension_id == suspension_id_of(ALICE, 2)
+    assert (late.left_id, late.contended_until_ms) == (REQUIRED.suspension_id, 0)
+    turned_back = after(late, HoldLifted("daily", 20_700), HoldPut(hold()), now_ms=until_ms)
+    assert turned_back.left_id == REQUIRED.suspension_id
+    assert after(turned_back, CLAIM, Verified("one", "suspend"), now_ms=until_ms).left_id == ""
+
+
 def test_a_suspended_one_can_be_looked_at_early() -> None:
     sooner = after(SUSPENDED, LookAgain(NOW + 5))
     assert sooner.due_at_ms == NOW + 5
@@ -327,7 +341,8 @@ def test_whatever_comes_phases_and_holds_agree(inputs: list[tuple[Input, int]]) 
             isinstance(given_one, HoldPut) and one.phase in {"clear", "restoring"}
         )
         is_new = changed.suspension_id != one.suspension_id
-        assert not is_new or (one.phase == "clear" and not one.contended_until_ms)
+        contended_ms = one.contended_until_ms and one.contended_until_ms + RECHECK_MS
+        assert not is_new or (one.phase == "clear" and now_ms >= contended_ms)
         if changed.phase in {"suspended", "clear"} and changed.phase != one.phase:
             assert isinstance(given_one, Verified | Gone), "only what was verified is recorded"
         assert changed.principal == ALICE
