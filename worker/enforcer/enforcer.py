@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Final, Literal
 
 import msgspec
@@ -108,7 +108,7 @@ class Enforcer:
         if self.acts == "off":
             return figures
         one = self._remind if self.acts == "workflows" else self._carry_out
-        seen, until = 0, time.monotonic() + LOOK_SECONDS
+        seen, until = 0, monotonic() + LOOK_SECONDS
         chunks = self._suspensions.due()
         try:
             async for chunk in chunks:
@@ -116,7 +116,7 @@ class Enforcer:
                     records = chunk[start : start + AT_ONCE]
                     await self._each(one, records, figures)
                     seen += len(records)
-                    if seen >= PER_LOOK_MAX or time.monotonic() >= until:
+                    if seen >= PER_LOOK_MAX or monotonic() >= until:
                         figures.is_cut = True
                         return figures
         finally:
@@ -168,9 +168,9 @@ class Enforcer:
         if claimed is None:
             figures.left += 1
             return
-        suspension, end = claimed, time.monotonic() + ACT_SECONDS
+        suspension, end = claimed, monotonic() + ACT_SECONDS
         for _ in range(DIRECTIONS_MAX):
-            given = await self.attempt(suspension, claim, end - time.monotonic())
+            given = await self.attempt(suspension, claim, end - monotonic())
             done = await self._suspensions.turn(principal, given)
             if done is not None:
                 self._count(done, given, figures)
@@ -178,7 +178,7 @@ class Enforcer:
             suspension = await self._suspensions.get(principal)
             if suspension.claim != claim:
                 return
-            if time.monotonic() >= end:
+            if monotonic() >= end:
                 break
         await self._suspensions.turn(principal, Released(claim))
 
