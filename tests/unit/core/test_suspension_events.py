@@ -166,6 +166,41 @@ def test_each_reason_is_one_event_and_so_are_all_passing_faults() -> None:
     assert details(events)[0]["action"] == "restore"
 
 
+def test_what_a_re_check_found_and_mended_is_told_each_time() -> None:
+    told: list[Event] = list(BEGUN)
+    one, now_ms = SUSPENDED, NOW
+    for _ in range(2):
+        now_ms += DAY
+        for given_one in (
+            Claimed("w", now_ms + 60_000),
+            Failed("w", "suspend", "AWS denies it"),
+            Claimed("w", now_ms + 60_000),
+            Failed("w", "suspend", "AWS denies it"),
+            Claimed("w", now_ms + 60_000),
+            Verified("w", "suspend"),
+        ):
+            after = turned(one, given_one, now_ms)
+            assert after is not None
+            told += events_of(one, after, given_one, now_ms)
+            one = after
+    kinds = {event.id: event.detail_type for event in told}
+    assert list(kinds.values()) == [
+        SUSPENSION_REQUIRED,
+        PRINCIPAL_SUSPENDED,
+        *[SUSPENSION_FAILED, PRINCIPAL_SUSPENDED] * 2,
+    ]
+
+
+def test_a_re_check_is_asked_for_by_a_reminder_that_says_so() -> None:
+    restored, _ = follow(SUSPENDED, HoldLifted("monthly", TODAY), CLAIM, Verified("w", "restore"))
+    events = [required(one, NOW, again="1") for one in (SUSPENDED, restored)]
+    assert [one.detail_type for one in events] == [SUSPENSION_REQUIRED, RESTORATION_REQUIRED]
+    assert [one["message"] for one in details(events)] == [
+        f"{ALICE} is {how}, which is to be read back from IAM once more."
+        for how in ("suspended", "not suspended")
+    ]
+
+
 def test_who_is_gone_is_announced_as_that() -> None:
     restoring, _ = follow(SUSPENDED, HoldLifted("monthly", TODAY), CLAIM)
     _, events = follow(restoring, Gone("w", "restore", "it was deleted"))
