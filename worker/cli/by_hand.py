@@ -149,20 +149,21 @@ class ByHand:
         """Carry out what is wanted now, or wait until somebody else did."""
         suspension = await self._suspensions.get(principal)
         for _ in range(OTHERS_SECONDS):
-            if self._is_left or suspension.phase == "clear":
+            is_clear = suspension.phase == "clear" and not suspension.due_at_ms
+            if self._is_left or is_clear:
                 break
             figures = await self._enforcer.act_now(principal)
             suspension = await self._suspensions.get(principal)
             if not figures.left or is_settled(suspension):
                 break
             await self._pause(1)
-        is_done = is_settled(suspension) and not suspension.failure
+        # One who was deleted is clear, and has a failure that says so: there is no more to do.
         return Done(
             suspension=suspension,
             is_change=is_change,
             lifted=lifted,
             is_left=self._is_left and not is_settled(suspension),
-            is_done=is_done,
+            is_done=is_settled(suspension),
         )
 
 

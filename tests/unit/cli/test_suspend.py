@@ -16,6 +16,7 @@ from worker.bootstrap import State, enforcing, open_state
 from worker.cli import by_hand
 from worker.core.enforcement import Hold
 from worker.core.errors import TransientError
+from worker.core.suspension import Claimed
 from worker.core.targets import Protection
 from worker.pipeline.audit import AuditLog
 from worker.pipeline.suspensions import Suspensions
@@ -212,6 +213,37 @@ def test_what_fails_is_said_and_kept_for_the_next_attempt(
     assert document["next_attempt_at"]
     monkeypatch.setattr(iam, "suspend", suspend)
     assert "is suspended, read back" in run("suspend", ALICE, "--reason", "x")
+
+
+def test_who_was_deleted_is_restored_as_far_as_can_be_and_again(
+    run: Run, iam: MemoryEnforcement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_gone(*_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(by_hand, "is_gone", is_gone)
+    run("suspend", ALICE, "--reason", "x")
+    iam.iam.remove("user", ACCOUNT, "alice")
+    for _ in range(2):
+        out = run("restore", ALICE, "--reason", "x")
+        assert out.startswith(f"{ALICE} does not exist any more: ")
+    document = json.loads(run("restore", ALICE, "--reason", "x", "--json"))
+    assert (document["result"], document["next_attempt_at"]) == ("gone", None)
+
+
+def test_a_restoration_that_may_have_left_something_is_looked_at_by_the_next_command(
+    run: Run, iam: MemoryEnforcement
+) -> None:
+    run("suspend", ALICE, "--reason", "x")
+    alice = iam.iam.entities["user", ACCOUNT, "alice"]
+    left = dict(alice.inline)
+    on_state(lambda state: suspensions(state).lift(ALICE, "manual", 0))
+    # A command that hung, long ago by the clock of this one.
+    on_state(lambda state: suspensions(state).turn(ALICE, Claimed("hung", 1)))
+    run("restore", ALICE, "--reason", "x")
+    alice.inline = left
+    run("restore", ALICE, "--reason", "x")
+    assert not denied(iam)
 
 
 def test_where_workflows_act_the_command_leaves_it_to_them(
