@@ -32,6 +32,9 @@ class SsmTiers:
         ConfigurationError: The path is none.
     """
 
+    is_shared = True
+    """All processes read the same ones."""
+
     def __init__(self, path: str, client: Any = None) -> None:  # noqa: ANN401 - untyped
         """Connect to nothing yet."""
         if not path.startswith("/") or not path.strip("/"):

@@ -5,12 +5,15 @@ t#<budget>          <first day>                     `BudgetStatus`
 t#<budget>          <first day>#<principal>         `Member`
 t#<budget>          look#<first day>                a look at the budget that is due
 h#<principal>       suspension                      `Suspension`
-h#<principal>       snapshot#<suspension>#<target>  `Snapshot`, written once
+h#<principal>       snapshot#<suspension>#<target>  `Snapshot` of what was found, written once
+h#<principal>       taken#<suspension>#<target>     `Snapshot` of what is taken, written once
 g                   <number>                        an entry of the audit log
 g                   head                            where the audit log ends
 g#<hash>            once                            an act that the audit log has, by its name
 d                   <subject>                       a subject of the directory
 e                   <principal>                     `Given`: which tier's budgets it was given
+e                   #tiers                          which tiers everybody is given budgets by
+e#left              <subject>                       a subject that is still to be given its budgets
 k                   <user>                          `Keys`: which keys it has through provisioning
 p                   <principal>                     `Provision`: a user that `ledgerock keys` made
 n#<channel>         <notice>                        who tells people of a notice just now
@@ -30,16 +33,22 @@ QUEUE_BUDGETS: Final = "budgets"
 """Budgets by when they last changed."""
 QUEUE_TAGS: Final = "tags"
 """Users whose own tags are to be looked at, and mended."""
+QUEUE_GIVING: Final = "giving"
+"""Subjects that could not be given their budgets."""
 
 AUDIT: Final = "g"
 AUDIT_HEAD: Final = "head"
 DIRECTORY: Final = "d"
 GIVEN: Final = "e"
+TIERS_IN_FORCE: Final = "#tiers"
+"""No principal's name."""
+LEFT: Final = "e#left"
 KEYS: Final = "k"
 PROVISIONED: Final = "p"
 SUSPENSION: Final = "suspension"
 LOOK: Final = "look#"
 SNAPSHOT: Final = "snapshot#"
+TAKEN: Final = "taken#"
 
 
 def status_partition(budget: str) -> str:

@@ -312,7 +312,7 @@ class DirectoryWatch:
         is_agent = view.id.startswith(AGENT)
         if self._found_keys is not None and not is_agent:
             await self._found_keys.judge(told)
-        tier = "" if self._giver is None else await self._giver.settle(view.id)
+        tier = "" if self._giver is None else await self._giver.give(view.id)
         if is_agent:
             await self._announce(view, tier, poster)
         elif self._found_keys is not None:

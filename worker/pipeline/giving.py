@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -21,28 +20,40 @@ from worker.core.budget_events import budget_initialized
 from worker.core.budget_terms import Budget
 from worker.core.directory import Given, Keys, Subject, decode_subject
 from worker.core.directory_views import View, view_of
-from worker.core.enforcement_names import DIRECTORY, GIVEN, KEYS
-from worker.core.errors import ConfigurationError, TransientError
+from worker.core.enforcement_names import (
+    DIRECTORY,
+    GIVEN,
+    KEYS,
+    LEFT,
+    QUEUE_GIVING,
+    TIERS_IN_FORCE,
+)
+from worker.core.errors import LedgerockError, TransientError
 from worker.core.ledger import Leaf
 from worker.core.memo import remember
 from worker.core.registry import Registry, plain_id
 from worker.core.tiers import ORIGIN, Tiers, budget_name, budgets_of, cap_budgets, tier_of
 from worker.pipeline.budget_looks import BudgetLooks, keep_budget
+from worker.pipeline.known_tiers import (
+    InForce,
+    KnownTiers,
+    UnknownTiersError,
+    force_record,
+    in_force,
+)
 from worker.pipeline.notices import notice_of
 from worker.ports import BudgetStore, Clock, Outbox, Record, Records, TierSource
 
-TIERS_SECONDS: Final = 60.0
-"""How long tiers are good for."""
 ATTEMPTS: Final = 10
 GIVEN_TOGETHER: Final = 320
 """Principals that changed tiers are given to by one call."""
 SEEN_MAX: Final = 50_000
 """Principals remembered as having budgets, or needing none."""
 PAGE: Final = 200
+TRY_AGAIN_MS: Final = 60_000
+"""When somebody who could not be given budgets is tried again."""
 AT_ONCE: Final = 16
 """Principals that changed tiers are given to at a time."""
-SWEPT: Final = "#tiers"
-"""Name of the record that says which tiers everybody was given budgets by; no principal's."""
 EVERYTHING: Final = "everything"
 SPENDERS: Final = frozenset({"user", "role", "session", "agent"})
 """Kinds of principals that are given budgets."""
@@ -56,12 +67,19 @@ class Known(msgspec.Struct, frozen=True):
         versions: Of the records that it was read from; they change with everything known.
         given: What it was given.
         has_found_key: A live key of its was not made through provisioning.
+        force: The tiers in force.
     """
 
     view: View
     versions: tuple[int, int, int]
     given: Given | None
     has_found_key: bool
+    force: InForce | None
+
+    @property
+    def force_digest(self) -> str:
+        """Which tiers are in force; empty for none."""
+        return "" if self.force is None else self.force.digest
 
 
 class TierGiver:
@@ -94,7 +112,7 @@ class TierGiver:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Know no tiers yet."""
-        self._source = source
+        self._tiers = KnownTiers(source, clock, monotonic)
         self._records = records
         self._budgets = budgets
         self._looks = looks
@@ -102,13 +120,16 @@ class TierGiver:
         self._clock = clock
         self._registry = registry
         self._is_covered = is_covered
-        self._monotonic = monotonic
-        self._tiers: Tiers | None = None
-        self._read_at = 0.0
         self._seen: dict[str, bool] = {}
+        self._seen_under = ""
         # Who is still to be given what changed tiers say, and which.
         self._left: tuple[str, list[str]] | None = None
-        self.fault = ""
+        self._fault = ""
+
+    @property
+    def fault(self) -> str:
+        """Why tiers could not be read, or somebody not be given budgets; empty if all is well."""
+        return self._tiers.fault or self._fault
 
     async def tiers(self) -> Tiers:
         """Return the tiers; what was read last, where they cannot be read now or are wrong.
@@ -117,20 +138,23 @@ class TierGiver:
             TransientError: They were never read, and cannot be read now.
             ConfigurationError: They were never read, and are wrong.
         """
-        now = self._monotonic()
-        if self._tiers is not None and now - self._read_at < TIERS_SECONDS:
-            return self._tiers
+        return await self._tiers.now()
+
+    async def give(self, subject_id: str) -> str:
+        """Settle a subject, or leave that to the monitor where it cannot be done now.
+
+        Returns:
+            As `settle`; empty while that is not known.
+
+        Raises:
+            TransientError: Neither could be done; doing it again is safe.
+        """
         try:
-            tiers = await self._source.tiers()
-            self.fault = ""
-        except (TransientError, ConfigurationError) as error:
-            if self._tiers is None:
-                raise
-            self.fault, tiers = str(error), self._tiers
-        if tiers != self._tiers:
-            self._seen.clear()
-        self._tiers, self._read_at = tiers, now
-        return tiers
+            return await self.settle(subject_id)
+        except (UnknownTiersError, msgspec.MsgspecError) as error:
+            self._fault = str(error)
+            await self._leave(subject_id)
+            return ""
 
     async def settle(self, subject_id: str, *, spends: str = "") -> str:
         """Give a subject's principals the budgets that they are to have, and take others away.
@@ -143,11 +167,12 @@ class TierGiver:
             The tier of the one who lives; empty for none.
 
         Raises:
+            UnknownTiersError: The tiers are not known now.
             TransientError: Doing it again is safe.
         """
-        tiers = await self.tiers()
         for _ in range(ATTEMPTS):
             known = await self._known(subject_id)
+            tiers = await self._tiers.agreed(known.force)
             view = known.view
             for life in view.lives[:-1]:
                 await self._close(life.principal)
@@ -169,7 +194,8 @@ class TierGiver:
             for label in sorted({*wanted, *(given.labels if given else ())}):
                 await self._reconcile(budget_name(principal, label), wanted.get(label))
             after = await self._known(subject_id)
-            if after.versions == (*known.versions[:2], version):
+            is_in_force = after.force_digest == known.force_digest
+            if is_in_force and after.versions == (*known.versions[:2], version):
                 return tier
         message = f"{subject_id}: others are changing its budgets at the same time; try again"
         raise TransientError(message)
@@ -180,18 +206,30 @@ class TierGiver:
         Raises:
             TransientError: Doing it again is safe.
         """
+        if self._seen_under != self._tiers.digest:
+            self._seen.clear()
         new = {leaf.principal for leaf in leaves}.difference(self._seen)
         new = {one for one in new if one.partition("/")[0] in SPENDERS}
         if not new:
             return
-        if "first_use" in (await self.tiers()).on:
-            keys = [(GIVEN, principal) for principal in sorted(new)]
-            given = await self._records.get_many(keys)
-            for _, principal in keys:
-                if (GIVEN, principal) not in given and not self._is_covered(principal):
-                    await self.settle(subject_of(principal), spends=principal)
+        try:
+            await self._give_spenders(new)
+        except UnknownTiersError as error:
+            # Whoever spends again is looked at again.
+            self._fault = str(error)
+            return
+        self._seen_under = self._tiers.digest
         for principal in new:
             remember(self._seen, principal, True, SEEN_MAX)  # noqa: FBT003 - a set in a bound
+
+    async def _give_spenders(self, spenders: Collection[str]) -> None:
+        if "first_use" not in (await self._tiers.agreed(None)).on:
+            return
+        keys = [(GIVEN, principal) for principal in sorted(spenders)]
+        given = await self._records.get_many(keys)
+        for _, principal in keys:
+            if (GIVEN, principal) not in given and not self._is_covered(principal):
+                await self.settle(subject_of(principal), spends=principal)
 
     async def keep_up(self) -> bool:
         """Give everybody what changed tiers say, some at a time; return whether any were given.
@@ -200,27 +238,85 @@ class TierGiver:
         monitor: no commit waits for it. A process that dies over it leaves it to the next.
 
         Raises:
-            TransientError: The next call goes on.
+            TransientError: The next call goes on; or the tiers were never read.
+            ConfigurationError: The tiers were never right.
         """
-        tiers = await self.tiers()
-        digest = blake2b(msgspec.msgpack.encode(_canonical(tiers)), digest_size=16).hexdigest()
-        swept = await self._records.get(GIVEN, SWEPT)
-        if swept is not None and swept.body == digest.encode():
+        await self.tiers()
+        self._fault = ""
+        try:
+            await self._give_those_left()
+            return await self._sweep()
+        except UnknownTiersError as error:
+            self._fault = str(error)
+            return False
+
+    async def _sweep(self) -> bool:
+        record = await self._records.get(GIVEN, TIERS_IN_FORCE)
+        force = in_force(record)
+        tiers = await self._tiers.agreed(force)
+        digest = self._tiers.digest
+        if force is None or force.digest != digest:
+            # First of all, so that nobody goes on giving by those before.
+            now_ms = self._clock.now_ms()
+            new = InForce(digest, now_ms) if force is None else force.followed_by(digest, now_ms)
+            record = force_record(new, record)
+            if not await self._records.write([record]):
+                return True
+            force = new
+        if force.is_done:
             self._left = None
             return False
         if self._left is None or self._left[0] != digest:
             await self._settle_cap(tiers)
             subjects = dict.fromkeys([name async for name in self._names(DIRECTORY)])
             subjects |= dict.fromkeys([subject_of(name) async for name in self._names(GIVEN)])
-            self._left = digest, [one for one in subjects if one not in {SWEPT, EVERYTHING}]
+            self._left = (
+                digest,
+                [one for one in subjects if one not in {TIERS_IN_FORCE, EVERYTHING}],
+            )
         left = self._left[1]
         for _ in range(GIVEN_TOGETHER // AT_ONCE):
-            await asyncio.gather(*map(self.settle, left[:AT_ONCE]))
+            jobs = map(self._settle_or_leave, left[:AT_ONCE])
+            for settled in await asyncio.gather(*jobs, return_exceptions=True):
+                if isinstance(settled, BaseException):
+                    raise settled
             del left[:AT_ONCE]
         if not left:
-            await self._records.write([Record(GIVEN, SWEPT, digest.encode(), _version(swept) + 1)])
+            done = msgspec.structs.replace(force, is_done=True)
+            await self._records.write([force_record(done, record)])
             self._left = None
         return True
+
+    async def _settle_or_leave(self, subject_id: str) -> bool:
+        """Settle a subject; one that cannot be settled now holds up no other."""
+        try:
+            await self.settle(subject_id)
+        except UnknownTiersError:
+            raise
+        except (LedgerockError, msgspec.MsgspecError) as error:
+            self._fault = f"{subject_id}: {error}"
+            await self._leave(subject_id, TRY_AGAIN_MS)
+            return False
+        return True
+
+    async def _leave(self, subject_id: str, after_ms: int = 0) -> None:
+        """Write down that a subject is to be settled."""
+        due_at_ms = self._clock.now_ms() + after_ms
+        for _ in range(ATTEMPTS):
+            # A new version each time: whoever is just settling it does not take this one away.
+            version = _version(await self._records.get(LEFT, subject_id)) + 1
+            left = Record(LEFT, subject_id, b"{}", version, QUEUE_GIVING, due_at_ms)
+            if await self._records.write([left]):
+                return
+        message = f"{subject_id}: others are leaving it for later at the same time; try again"
+        raise TransientError(message)
+
+    async def _give_those_left(self) -> None:
+        """Settle those who could not be settled when that was due."""
+        async for records in self._records.due(QUEUE_GIVING, self._clock.now_ms()):
+            for record in records:
+                if await self._settle_or_leave(record.name):
+                    await self._records.remove(record)
 
     async def _names(self, partition: str) -> AsyncIterator[str]:
         after = ""
@@ -240,7 +336,9 @@ class TierGiver:
 
     async def _known(self, subject_id: str) -> Known:
         """Read all that decides about a subject's last life."""
-        found = await self._records.get_many([(DIRECTORY, subject_id), (KEYS, subject_id)])
+        found = await self._records.get_many(
+            [(DIRECTORY, subject_id), (KEYS, subject_id), (GIVEN, TIERS_IN_FORCE)]
+        )
         record, keys = found.get((DIRECTORY, subject_id)), found.get((KEYS, subject_id))
         subject = Subject(subject_id)
         if record is not None:
@@ -256,6 +354,7 @@ class TierGiver:
             versions=(_version(record), _version(keys), _version(given)),
             given=None if given is None else msgspec.json.decode(given.body, type=Given),
             has_found_key=has_found_key,
+            force=in_force(found.get((GIVEN, TIERS_IN_FORCE))),
         )
 
     async def _given(self, principal: str) -> Given | None:
@@ -333,15 +432,3 @@ def _same(before: Budget, after: Budget) -> bool:
     return before == msgspec.structs.replace(
         after, revision=before.revision, created_at_ms=before.created_at_ms
     )
-
-
-def _canonical(tiers: Tiers) -> list[object]:
-    """Return tiers in one form, whatever the order in which they were written down."""
-    return [
-        sorted(tiers.tiers.items()),
-        sorted(tiers.defaults.items()),
-        sorted(tiers.on),
-        tiers.tier_tag,
-        tiers.team_tag,
-        tiers.cap,
-    ]

@@ -30,7 +30,8 @@ from worker.core.errors import ConfigurationError, TransientError
 from worker.core.results import DeliveryResult
 from worker.core.tiers import TierBudget, Tiers, budget_name
 from worker.pipeline import giving
-from worker.pipeline.giving import TIERS_SECONDS, TierGiver
+from worker.pipeline.giving import TierGiver
+from worker.pipeline.known_tiers import TIERS_SECONDS
 from worker.ports import Record
 
 SECOND = 1_000
