@@ -59,6 +59,7 @@ class Announcer:
         usage: Counts what this process quarantined; None announces what was counted first.
         channels: Names of the channels through which people are told; each gets a copy.
         hears: Says of which events people are told.
+        in_grace: Says whether a grace period is still to be announced; None announces all.
         pause: Waits some seconds between attempts.
     """
 
@@ -72,6 +73,7 @@ class Announcer:
         usage: UsageWatch | None = None,
         channels: Sequence[str] = (),
         hears: Hears = is_told,
+        in_grace: Callable[[Notice], Awaitable[bool]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Announce nothing yet."""
@@ -82,6 +84,7 @@ class Announcer:
         self._usage = usage
         self._channels = tuple(channels)
         self._hears = hears
+        self._in_grace = in_grace
         self._pause = pause
         self._busy: set[str] = set()
         # Taken by the bus: if copying or settling failed, or an index is behind, only that is left.
@@ -177,6 +180,9 @@ class Announcer:
         written = bytes(notice.detail)
         retime = _RETIMED.get(notice.detail_type)
         if retime is not None:
+            if self._in_grace is not None and not await self._in_grace(notice):
+                await self._lapse(notice, now_ms, figures)
+                return None
             return retime(written, now_ms)
         if notice.detail_type == USAGE_QUARANTINED and self._usage is not None:
             records = self._usage.quarantined_records(notice.id)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from worker.announcer import Announcer
 from worker.core.people import is_told, is_told_by_hand
+from worker.pipeline.budget_states import is_in_grace
 from worker.pipeline.usage import UsageWatch
-from worker.ports import Clock, EventBus, Ledger, Outbox
+from worker.ports import Clock, EventBus, Ledger, Outbox, Records
 from worker.settings import EnforcementSettings
 
 
-def make_announcer(
+def make_announcer(  # noqa: PLR0913 - what it is put together from
     settings: EnforcementSettings,
     *,
     outbox: Outbox,
@@ -17,6 +20,7 @@ def make_announcer(
     clock: Clock,
     ledger: Ledger | None = None,
     usage: UsageWatch | None = None,
+    records: Records | None = None,
 ) -> Announcer:
     """Make an announcer that writes down copies for the channels that are set.
 
@@ -30,6 +34,7 @@ def make_announcer(
         clock: Ledger time.
         ledger: Counts again what usage is not charged.
         usage: Counts what this process quarantined.
+        records: Say which grace periods are over, and announced to nobody.
     """
     return Announcer(
         outbox,
@@ -39,6 +44,7 @@ def make_announcer(
         usage=usage,
         channels=channels_of(settings),
         hears=is_told_by_hand if settings.acts == "off" else is_told,
+        in_grace=None if records is None else partial(is_in_grace, records),
     )
 
 

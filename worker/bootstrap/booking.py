@@ -210,6 +210,7 @@ def _announcers(base: _Base) -> tuple[Announcer | None, dict[str, Teller]]:
         clock=base.clock,
         ledger=base.ledger,
         usage=base.usage,
+        records=base.state.records,
     )
     return announcer, tellers
 

@@ -132,7 +132,11 @@ class Books:
             return Announced()
         try:
             announcer = make_announcer(
-                self.settings.enforcement, outbox=self.state.outbox, bus=bus, clock=self.clock
+                self.settings.enforcement,
+                outbox=self.state.outbox,
+                bus=bus,
+                clock=self.clock,
+                records=self.state.records,
             )
             return await announcer.announce(notices)
         finally:

@@ -254,6 +254,19 @@ def grace_id(budget: Budget, first_day: int) -> str:
     return event_id_of("grace", budget.name, str(budget.revision), str(first_day))
 
 
+def following_grace_id(status: BudgetStatus) -> str:
+    """Return the id of the notice that takes the place of one that was never announced."""
+    parts = (status.budget, str(status.revision), str(status.first_day), str(status.crossed_at_ms))
+    return event_id_of("grace", *parts)
+
+
+def is_untold(before: BudgetStatus, after: BudgetStatus) -> bool:
+    """Whether a grace period ended before people were told of it, as far as the status knows."""
+    was_untold = before.state == "grace_period" and not before.is_closed and not before.deadline_ms
+    is_same = after.state == "grace_period" and after.grace_id == before.grace_id
+    return was_untold and (after.is_closed or not is_same)
+
+
 def status_day(budget: Budget, period: BudgetPeriod) -> int:
     """Return the day that a period's status is kept under: its first; 0 for a rolling window."""
     return 0 if is_rolling(budget.period) else period.first_day

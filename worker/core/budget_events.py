@@ -14,6 +14,7 @@ Amounts are exact decimal strings in the budget's `unit`. Events of budgets in U
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -69,6 +70,7 @@ from worker.core.events import (
 )
 
 _DEADLINE: Final = " at "
+_EPOCH: Final = date(1970, 1, 1)
 """Before the deadline, which ends the message."""
 
 
@@ -213,6 +215,19 @@ def regraced(detail: bytes, now_ms: int) -> bytes:
     before, separator, _ = found.message.rpartition(_DEADLINE)
     text = f"{before}{separator}{deadline}." if separator else found.message
     return msgspec.json.encode(msgspec.structs.replace(found, deadline=deadline, message=text))
+
+
+def grace_day_of(detail: bytes) -> int:
+    """Return the first day of the period whose grace period a detail tells of.
+
+    Raises:
+        msgspec.DecodeError: It is no such detail.
+    """
+    found = msgspec.json.decode(detail, type=GraceDetail)
+    try:
+        return (date.fromisoformat(found.period.first_day) - _EPOCH).days
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class _Graced(msgspec.Struct):

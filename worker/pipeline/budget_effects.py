@@ -13,7 +13,15 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import EXHAUSTED, LIFT_AGAIN_MS, announce, belongs, drop, is_group
+from worker.core.budget import (
+    EXHAUSTED,
+    LIFT_AGAIN_MS,
+    announce,
+    belongs,
+    drop,
+    following_grace_id,
+    is_group,
+)
 from worker.core.budget_events import grace_seconds_of
 from worker.core.budget_periods import has_period, period_at, period_of
 from worker.core.budget_terms import Budget, BudgetPeriod, Scope, is_rolling
@@ -165,6 +173,7 @@ class BudgetEffects:
                 return status
             if await self._states.write(moved.status):
                 done.lowered += 1
+                await self._states.lapse_grace(status, moved.status)
                 return moved.status
             status = await self._found(status)
         raise _busy(status)
@@ -181,6 +190,8 @@ class BudgetEffects:
             if budget is not None and period is not None:
                 await self._states.tell_grace(budget, period, status)
             return None
+        if notice.state == "lapsed":
+            return await self._grace_anew(status)
         if notice.state != "announced":
             return None
         seconds = grace_seconds_of(bytes(notice.detail)) or 0
@@ -192,6 +203,14 @@ class BudgetEffects:
             done.deadlines += 1
             return moved.status
         return await self._found(status)
+
+    async def _grace_anew(self, status: BudgetStatus) -> BudgetStatus | None:
+        """Have a grace period announced whose notice lapsed, untold, while it was over."""
+        grace_id = following_grace_id(status)
+        if status.grace_id == grace_id:
+            return None  # It cannot be announced at all.
+        following = _next(status, grace_id=grace_id)
+        return following if await self._states.write(following) else await self._found(status)
 
     # --- Holding ------------------------------------------------------------------------------
 

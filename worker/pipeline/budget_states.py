@@ -8,18 +8,19 @@ from typing import Final
 
 import msgspec
 
-from worker.core.budget import EXHAUSTED, Moved, advance, first_status, status_day
+from worker.core.budget import EXHAUSTED, Moved, advance, first_status, is_untold, status_day
 from worker.core.budget import due_of as status_due
-from worker.core.budget_events import budget_refreshed, grace_started
+from worker.core.budget_events import budget_refreshed, grace_day_of, grace_started
 from worker.core.budget_periods import period_at
 from worker.core.budget_terms import Budget, BudgetPeriod, ScopeDays
 from worker.core.enforcement import BudgetStatus, Member, State
 from worker.core.enforcement_names import LOOK, QUEUE_MONITOR, day_name, status_partition
 from worker.core.errors import TransientError
+from worker.core.events import budget_subject
 from worker.core.registry import Registry
 from worker.core.spend import Spend
 from worker.pipeline.notices import notice_of
-from worker.ports import Clock, Ledger, Outbox, Record, Records
+from worker.ports import Clock, Ledger, Notice, Outbox, Record, Records
 
 ATTEMPTS: Final = 8
 MEMBERS_PER_WRITE: Final = 50
@@ -128,6 +129,7 @@ class BudgetStates:
             if "refresh" in moved.effects:
                 await self._tell_refreshed(seen, now_ms)
             if await self.write(moved.status):
+                await self.lapse_grace(seen.status, moved.status)
                 if "start_grace" in moved.effects:
                     await self.tell_grace(seen.budget, seen.period, moved.status)
                 return moved.status
@@ -159,6 +161,17 @@ class BudgetStates:
             time_zone=zone_name(budget, self._registry()),
         )
         await self._outbox.put([notice_of(event, now_ms)])
+
+    async def lapse_grace(self, before: BudgetStatus, after: BudgetStatus) -> None:
+        """Have nobody told of a grace period that ended before anybody was.
+
+        Whoever dies before this leaves it to the announcer, which asks `is_in_grace`.
+        """
+        if not is_untold(before, after):
+            return
+        notice = await self._outbox.find(budget_subject(before.budget), before.grace_id)
+        if notice is not None and notice.state == "pending":
+            await self._outbox.settle(notice, "lapsed", self._clock.now_ms())
 
     async def _tell_refreshed(self, seen: Evaluated, now_ms: int) -> None:
         registry = self._registry()
@@ -236,6 +249,24 @@ class BudgetStates:
         beginning = f"{day_name(status.first_day)}#"
         found = await self.records.partition(status_partition(status.budget), beginning)
         return [member_of(record) for record in found]
+
+
+async def is_in_grace(records: Records, notice: Notice) -> bool:
+    """Whether the grace period that a notice tells of is still to be announced.
+
+    Raises:
+        LedgerockError: The status cannot be read.
+        msgspec.DecodeError: The notice tells of no grace period.
+    """
+    partition = status_partition(notice.subject.removeprefix(budget_subject("")))
+    # A rolling window's status is kept under 0.
+    days = {0, grace_day_of(bytes(notice.detail))}
+    found = await records.get_many({(partition, day_name(day)) for day in days})
+    statuses = (status_of(record) for record in found.values())
+    return any(
+        one.grace_id == notice.id and one.state == "grace_period" and not one.is_closed
+        for one in statuses
+    )
 
 
 def _is_down(before: BudgetStatus, moved: Moved) -> bool:

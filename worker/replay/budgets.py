@@ -122,6 +122,7 @@ async def watching(
             bus=bus,
             clock=SystemClock(),
             ledger=pipeline.ledger,
+            records=state.records,
         )
         yield Watching(announcer=announcer)
 
