@@ -51,6 +51,7 @@ from worker.core.suspension import (
     is_settled,
 )
 from worker.enforcer.enforcer import ACT_SECONDS, Enforcer
+from worker.enforcer.reminders import REMIND_MS
 from worker.pipeline.suspensions import Suspensions
 from worker.ports import Clock, Notice
 
@@ -278,8 +279,9 @@ class Steps:
             return Gone(task.claim, action, cause)
         is_passing = task.error in _PASSING_ERRORS or task.error.startswith("Lambda.")
         if is_passing and is_settled(suspension):
-            # Nothing is known to be wrong: the re-check has to wait, that is all.
-            return Released(task.claim, self._clock.now_ms() + BACKOFF_FIRST_MS)
+            # Nothing is known to be wrong: the re-check has to wait, that is all. This execution
+            # tries again; another is reminded of it only if this one ends.
+            return Released(task.claim, self._clock.now_ms() + REMIND_MS)
         needs_person = task.error in _PERSON_ERRORS
         return Failed(task.claim, action, cause, needs_person, is_passing)
 

@@ -153,7 +153,12 @@ async def test_a_passing_fault_of_a_re_check_is_not_told_and_a_lasting_one_is() 
     steps = world.steps()
     await steps.apply(task)
     answer = await steps.fail(task)
-    assert (answer.phase, (await world.get()).claim) == ("suspended", "")
+    assert (answer.phase, answer.decision, answer.deadline_ms) == (
+        "suspended",
+        "wait",
+        world.now + 15_000,
+    )
+    assert ((await world.get()).claim, (await world.get()).due_at_ms) == ("", world.now + REMIND_MS)
     assert SUSPENSION_FAILED not in await world.told()
     await steps.apply(task)
     task = StepTask("suspension", ALICE, "one", "EnforcementError", "AWS denies it")
