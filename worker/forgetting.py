@@ -106,8 +106,11 @@ class Forgetting:
         self._clock = clock
         self._pause = pause
 
-    async def check(self, principal: str) -> None:
+    async def check(self, principal: str) -> str:
         """Refuse to forget who is no person, is suspended, or is still at it.
+
+        Returns:
+            The identity, as keys spell it.
 
         Raises:
             ConfigurationError: Says which, and what to do first.
@@ -130,6 +133,7 @@ class Forgetting:
                     "they are gone: delete their access first, and try again an hour later"
                 )
                 raise ConfigurationError(message)
+        return person.identity
 
     async def forget(
         self,
@@ -142,7 +146,7 @@ class Forgetting:
         """Forget a person; done again, it completes what was begun, under the same pseudonym.
 
         Args:
-            principal: `user/A/NAME`, `session/A/ROLE/NAME` or `federated/A/NAME`.
+            principal: `user/A/NAME`, `session/A/ROLE/NAME` or `federated/A/NAME`, encoded or not.
             actor: Who wants it, for the audit log.
             why: One line.
             on_wait: Told for how many seconds others are waited for.
@@ -151,8 +155,7 @@ class Forgetting:
             ConfigurationError: It cannot be; see `check`.
             TransientError: It is done in part; do it again.
         """
-        await self.check(principal)
-        person = await self._marked(principal)
+        person = await self._marked(await self.check(principal))
         seconds = self._ledger.hears_after_seconds
         if seconds:
             if on_wait is not None:

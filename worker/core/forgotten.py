@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from worker.core.attribution import encode_segment
 from worker.core.batch import Batch
 from worker.core.codec import Bodies, decode_key, encode_body, intern_value
 from worker.core.errors import ConfigurationError
@@ -50,10 +51,12 @@ _TOKEN_BYTES: Final = 6
 _KEYS_OF_NAMES: Final = frozenset({"actor", "by", "name", "session", "user", "user_name"})
 """Where a bare name in a document is that of a person, and not a word that happens to be one."""
 _UNIQUE_ID: Final = re.compile(r"(?<![A-Z0-9])AIDA[A-Z0-9]{12,}(?![A-Z0-9])", re.ASCII)
-_NOT_IN_A_KEY: Final = r"(?![A-Za-z0-9._~%-])"
+_NOT_IN_A_KEY: Final = r"(?![A-Za-z0-9._~%-]|@[A-Za-z0-9])"
 _WORD_ENDS: Final = r"(?![A-Za-z0-9_+=@/-]|[.,][A-Za-z0-9])"
 """Commas and full stops may stand in names; at the end of one they are punctuation."""
 _NOT_IN_A_NAME: Final = r"(?![A-Za-z0-9_+=,.@-])"
+_NOT_IN_A_SPELT_KEY: Final = r"(?![A-Za-z0-9_+=,.@%~-])"
+_SENTENCE_ENDS: Final = r"(?=[.,]+(?:\s|\Z))"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -128,7 +131,7 @@ class Person:
     """A person to be forgotten, and the pseudonym that stands for them.
 
     Args:
-        identity: `user/A/NAME`, `session/A/ROLE/NAME` or `federated/A/NAME`.
+        identity: `user/A/NAME`, `session/A/ROLE/NAME` or `federated/A/NAME`, encoded or not.
         mark: Their mark.
         marks: All marks: unique ids are hashed with the same salt.
 
@@ -144,22 +147,21 @@ class Person:
 
     def __init__(self, identity: str, mark: Mark, marks: Marks) -> None:
         """Work out what names the person."""
-        self.identity = plain_id(identity)
         self.mark = mark
         self._marks = marks
-        kind, *parts = self.identity.split("/")
+        kind, *parts = plain_id(identity).split("/")
         if KINDS.get(kind) != len(parts) + 1 or not all(parts):
             message = (
                 f"{identity!r} is not a person's identity: give user/ACCOUNT/NAME, "
                 "session/ACCOUNT/ROLE/NAME or federated/ACCOUNT/NAME, as reports show it"
             )
             raise ConfigurationError(message)
+        parts = [_spelt(part) for part in parts]
+        self.identity = "/".join((kind, *parts))
         self._kind, self._account, self._role = kind, parts[0], unquote(parts[1])
         self.pseudonym = "/".join((kind, *parts[:-1], mark.name))
         self.name = unquote(parts[-1], errors="surrogatepass")
-        self._key = re.compile(
-            rf"(?<![A-Za-z0-9._~%-]){re.escape(self.identity)}{_NOT_IN_A_KEY}", re.ASCII
-        )
+        self._key, self._said = self._key_patterns(parts)
         self._arn = re.compile(self._arn_pattern(), re.ASCII)
         # `AROA...:NAME` of a session, `AIDA...:NAME` of a federated user.
         self._own = re.compile(
@@ -170,6 +172,16 @@ class Person:
         self._word = re.compile(
             rf"(?<![A-Za-z0-9_+=,.@/-]){re.escape(self.name)}{_WORD_ENDS}", re.ASCII
         )
+
+    def _key_patterns(self, parts: Sequence[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Match the identity as keys spell it, and as people and AWS do; at a sentence's end."""
+        key = re.escape(self.identity)
+        plain = (unquote(part, errors="surrogatepass") for part in parts)
+        said = re.escape("/".join((self._kind, *plain)))
+        before = r"(?<![A-Za-z0-9._~%-])"
+        spelt = rf"{before}(?:{key}{_NOT_IN_A_KEY}|{said}{_NOT_IN_A_SPELT_KEY})"
+        ending = rf"{before}(?:{key}|{said}){_SENTENCE_ENDS}"
+        return re.compile(spelt, re.ASCII), re.compile(ending, re.ASCII)
 
     def _arn_pattern(self) -> str:
         account, name = re.escape(self._account), re.escape(self.name)
@@ -241,6 +253,8 @@ class Person:
     def text(self, text: str) -> str:
         """Return a text with the pseudonym in place of keys and ARNs that name the person."""
         text = self._key.sub(self.pseudonym, text)
+        if " " in text:
+            text = self._said.sub(self.pseudonym, text)
         text = self._arn.sub(rf"\g<1>{self.mark.name}", text)
         return _UNIQUE_ID.sub(self._token, text) if self.pseudonym in text else text
 
@@ -269,8 +283,9 @@ class Person:
         return [self._document(text) for text in texts]
 
     def _is_about(self, text: str) -> bool:
-        patterns = (self._key, self._arn, self._others)
-        return self.mark.name in text or any(one and one.search(text) for one in patterns)
+        if self.mark.name in text or (" " in text and self._said.search(text)):
+            return True
+        return any(one and one.search(text) for one in (self._key, self._arn, self._others))
 
     def _document(self, text: str) -> str:
         if text[:1] in {"{", "["}:
@@ -312,6 +327,13 @@ class Person:
         if not unique_id or "FORGOTTEN" in unique_id:
             return unique_id
         return f"{unique_id[:4]}FORGOTTEN{self._marks.digest(unique_id, _TOKEN_BYTES).upper()}"
+
+
+def _spelt(segment: str) -> str:
+    """Return a segment as keys have it, also if it was given as people spell it."""
+    if "~" in segment:  # cut, and a hash
+        return segment
+    return encode_segment(unquote(segment, errors="surrogatepass"))
 
 
 def hide(batch: Batch, marks: Marks | None) -> Batch:

@@ -236,6 +236,39 @@ def test_names_that_are_encoded_are_found_in_their_own_form() -> None:
     assert attribute(hidden.facts, 0, EMPTY_REGISTRY).principal == person.pseudonym
 
 
+MAIL = f"session/{ACCOUNT}/Data%2BLab/al%40x.org"
+SPELT = f"session/{ACCOUNT}/Data+Lab/al@x.org"
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        (SPELT, "{}"),
+        (f"snapshot/{SPELT}", "snapshot/{}"),
+        (f"{SPELT}: denied", "{}: denied"),
+        (f"of {SPELT}.", "of {}."),
+        (f"of {MAIL}, {SPELT}, and others", "of {}, {}, and others"),
+        (f"{SPELT}.", None),  # a name may end so
+        (f"{SPELT}2 {SPELT}-x {SPELT}.uk {SPELT}@y x{SPELT}", None),
+        (SPELT.replace("+", "-"), None),
+        (MAIL.replace("Data%2BLab", "Data"), None),
+    ],
+)
+def test_names_are_found_as_people_and_aws_spell_them(text: str, expected: str | None) -> None:
+    person = Person(MAIL, MARK, MARKS)
+    alias = f"session/{ACCOUNT}/Data%2BLab/forgotten-1"
+    assert person.pseudonym == alias
+    assert person.text(text) == (text if expected is None else expected.replace("{}", alias))
+    assert person.texts([text]) == [person.text(text)]
+
+
+def test_a_person_may_be_named_as_people_and_aws_spell_them() -> None:
+    assert Person(SPELT, MARK, MARKS).identity == MAIL
+    assert Person(f"user/{ACCOUNT}/a%40b", MARK, MARKS).identity == f"user/{ACCOUNT}/a%40b"
+    # Who has a longer name is somebody else, in either spelling.
+    assert PERSON.text(f"{ALICE}@x.org") == f"{ALICE}@x.org"
+
+
 def test_a_leaf_keeps_everything_but_the_name() -> None:
     leaf = Leaf(ALICE, ALICE, "", "research", "", ACCOUNT, MICRO, 1, (), "people")
     assert PERSON.leaf(leaf) == msgspec.structs.replace(leaf, principal=HIDDEN, identity=HIDDEN)
