@@ -6,9 +6,9 @@ whatever else allows, for requests signed by access keys, by sessions and by lon
 alike (AWS documentation: "Policy evaluation logic"). Nothing else is touched.
 
 **Detach** denies first, then makes long-term API keys inactive, detaches managed policies and
-deletes inline ones: exactly those of the snapshot. Restoring puts them back, and takes the deny
-away last. What somebody else changed in the meantime stays as they made it. A session is only ever
-denied: the rest belongs to all sessions of its role.
+deletes inline ones: exactly those of the snapshot that it is given. Restoring puts them back, and
+takes the deny away last. What somebody else changed in the meantime stays as they made it. A
+session is only ever denied: the rest belongs to all sessions of its role.
 
 A user or role that was deleted and made again is another one: unique ids tell them apart.
 
@@ -67,9 +67,15 @@ class IamEnforcement:
         self._iam = iam
         self._protection = protection or Protection()
 
+    async def refuse(self, principal: str, targets: Sequence[Target]) -> None:
+        """Raise if a principal or target is protected, or is who acts here; see the port."""
+        own = await self._iam.own()
+        protection = Protection(self._protection.patterns, (*self._protection.own, *own))
+        protection.refuse(principal, targets)
+
     async def snapshot(self, target: Target) -> Snapshot:
         """Return what a target has now, without anything of ours; see the port."""
-        await self._refuse(str(target), target)
+        await self.refuse(str(target), [target])
         entity = await self._find(target, target.unique_id)
         if target.kind == "session":
             return Snapshot(target, entity.unique_id, entity.path)
@@ -92,10 +98,10 @@ class IamEnforcement:
     async def suspend(self, order: Order, snapshot: Snapshot) -> None:
         """Deny every way to spend; in mode `detach` also take what there is; see the port."""
         target = snapshot.target
-        await self._refuse(order.principal, target)
+        await self.refuse(order.principal, [target])
         entity = await self._find(target, snapshot.unique_id)
         await self._deny(order, target, entity)
-        if not _takes(order, target):
+        if not order.takes(target):
             return
         for key in await self._active(entity, snapshot):
             await self._iam.set_key(entity, key, INACTIVE)
@@ -115,7 +121,7 @@ class IamEnforcement:
             await self._delete_managed(order, snapshot)
             raise
         missing: list[str] = []
-        if _takes(order, target):
+        if order.takes(target):
             missing = await self._put_back(order, snapshot, entity)
         await self._allow(order, snapshot, entity)
         if missing:
@@ -132,7 +138,7 @@ class IamEnforcement:
         found = []
         if not await self._is_denied(order, target, entity):
             found.append(f"{target}: the policy {policy_name(order.suspension_id)} is not there")
-        if not _takes(order, target):
+        if not order.takes(target):
             return found
         attached = await self._iam.attached(entity)
         found += [f"{target}: {arn} is attached" for arn in snapshot.attached if arn in attached]
@@ -154,7 +160,7 @@ class IamEnforcement:
             found.append(f"{target}: the policy {name} is still there")
         if arn in attached or await self._iam.managed(target.account, arn) is not None:
             found.append(f"{target}: the policy {arn} is still there")
-        if not _takes(order, target):
+        if not order.takes(target):
             return found
         back = (one for one in snapshot.attached if one not in attached)
         found += [f"{target}: {one} is not attached" for one in back]
@@ -169,12 +175,6 @@ class IamEnforcement:
         await self._iam.close()
 
     # --- Steps --------------------------------------------------------------------------------
-
-    async def _refuse(self, principal: str, target: Target) -> None:
-        """Raise if a target is protected, or is who acts here."""
-        own = await self._iam.own()
-        protection = Protection(self._protection.patterns, (*self._protection.own, *own))
-        protection.refuse(principal, [target])
 
     async def _find(self, target: Target, unique_id: str) -> Entity:
         """Return the user or role, which must have the unique id if one is given."""
@@ -282,11 +282,6 @@ class IamEnforcement:
             return []
         keys: Sequence[Key] = await self._iam.keys(entity)
         return sorted(key for key in keys if key.id in were and key.status == status)
-
-
-def _takes(order: Order, target: Target) -> bool:
-    """Whether an order takes away what a target has."""
-    return order.mode == "detach" and target.kind != "session"
 
 
 def _document(target: Target, entity: Entity) -> str:

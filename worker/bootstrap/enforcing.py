@@ -11,7 +11,7 @@ from worker.announcer import Announcer, Teller
 from worker.core.agent_roles import roles_of
 from worker.core.enforcement import Mode
 from worker.core.registry import Registry
-from worker.core.targets import Protection, own_patterns, targets_of
+from worker.core.targets import Protection, of_one_life, own_patterns, targets_of
 from worker.enforcer import Acts, Enforcer, Hands, Snapshots, Steps
 from worker.pipeline.audit import AuditLog
 from worker.pipeline.suspensions import Suspensions
@@ -78,8 +78,10 @@ def open_enforcing(  # noqa: PLR0913 - the ports that it needs
     stack.push_async_callback(acting.close)
 
     async def targets(principal: str) -> Sequence[Target]:
-        roles, shared = roles_of(registry(), principal, clock.now_ms())
-        return targets_of(principal, roles, shared)
+        known = registry()
+        roles, shared = roles_of(known, principal, clock.now_ms())
+        found = targets_of(principal, roles, shared)
+        return of_one_life(principal, found, known.learned.incarnations)
 
     hands = Hands(
         enforcement=acting,

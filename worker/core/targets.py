@@ -9,6 +9,9 @@
 
 A user, role or session that was made again under a name that had been another's carries its unique
 id as one more segment (`user/A/NAME/AIDA…`); it is acted on only as long as IAM says the same id.
+Who had such a name first has no such segment, and is told by what the directory learned. An agent,
+and a session that pays by its name, go on when their role is made again, and so does what holds
+them.
 
 All others need a person: roles of IAM Identity Center and roles that AWS services made for
 themselves cannot be changed through IAM, a root user has no policies, and what is neither user nor
@@ -29,8 +32,10 @@ from worker.core.errors import (
     MissingPrincipalError,
     NeedsPersonError,
     ProtectedPrincipalError,
+    ReplacedPrincipalError,
 )
 from worker.core.registry import WILDCARD, matches_pattern, parse_role_arn
+from worker.core.registry_facts import Incarnations
 
 TargetKind = Literal["user", "role", "session"]
 
@@ -77,6 +82,19 @@ class Target(msgspec.Struct, frozen=True, order=True):
         """Return `user/111122223333/alice`, spelt as ids of principals are."""
         session = (self.session,) if self.session else ()
         return key_of(self.kind, self.account, self.name, *session)
+
+
+class SharedRoleError(NeedsPersonError):
+    """Roles of an agent serve others too, who would be suspended with it.
+
+    Attributes:
+        targets: Those roles.
+    """
+
+    def __init__(self, message: str, targets: Sequence[Target]) -> None:
+        """Say which."""
+        super().__init__(message)
+        self.targets = tuple(targets)
 
 
 class Protection(msgspec.Struct, frozen=True):
@@ -165,7 +183,8 @@ def targets_of(
 
     Raises:
         MissingPrincipalError: No user, role or session can have that name, or no role is known.
-        NeedsPersonError: IAM cannot do it, or not without harming others; says what to do.
+        NeedsPersonError: IAM cannot do it, or not without harming others (`SharedRoleError`); says
+            what to do.
     """
     kind, *segments = principal.split("/")
     if kind not in _LENGTHS:
@@ -213,6 +232,7 @@ def _agent_targets(
         )
         raise MissingPrincipalError(message)
     targets = set()
+    faults: dict[str, list[Target]] = {}
     for arn in role_arns:
         role = parse_role_arn(arn)
         if role is None:
@@ -223,10 +243,43 @@ def _agent_targets(
                 f"{principal}: its role {arn} also serves {', '.join(others)}, who would be "
                 "suspended with it; give each agent a role of its own, or stop this one by hand"
             )
-            raise NeedsPersonError(message)
+            faults.setdefault(message, []).append(Target("role", role.account, role.name))
+            continue
         refuse_path(principal, role.path, role.name)
         targets.add(_target(principal, "role", role.account, (role.name,)))
+    if faults:
+        raise SharedRoleError(next(iter(faults)), [one for some in faults.values() for one in some])
     return tuple(sorted(targets))
+
+
+def follows_name(principal: str) -> bool:
+    """Whether a principal goes on when the role that it has is made again under its name."""
+    kind, *segments = principal.split("/")
+    return kind == "agent" or (kind == "session" and len(segments) < _LENGTHS[kind])
+
+
+def of_one_life(
+    principal: str, targets: Sequence[Target], incarnations: Iterable[Incarnations]
+) -> tuple[Target, ...]:
+    """Return the targets of a user or role, told from whoever had its name later.
+
+    Args:
+        principal: Whose; one whose id ends in a unique id is told already.
+        targets: As `targets_of` returns them.
+        incarnations: Names that were used again, as the directory learned.
+
+    Raises:
+        ReplacedPrincipalError: It had the name before anybody whose unique id is known, and
+            somebody else has it since.
+    """
+    made = next((one.made for one in incarnations if one.key == principal), ())
+    if len(made) < 2:  # noqa: PLR2004 - one who had the name, and one who has it
+        return tuple(targets)
+    unique_id = made[0][1]
+    if not unique_id:
+        message = f"{principal}: who had this name first is gone; it was made again, and left alone"
+        raise ReplacedPrincipalError(message)
+    return tuple(msgspec.structs.replace(target, unique_id=unique_id) for target in targets)
 
 
 def refuse_path(principal: str, path: str, name: str) -> None:

@@ -7,7 +7,9 @@ snapshot is kept once, and what is done already stays done.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from worker.core.attribution import key_of
 from worker.core.enforcement import Suspension
@@ -15,11 +17,13 @@ from worker.core.errors import (
     EnforcementError,
     LedgerockError,
     MissingPrincipalError,
+    NeedsPersonError,
     ReplacedPrincipalError,
 )
 from worker.core.events import event_id_of
 from worker.core.suspension import Failed, Gone, action_of, is_settled
-from worker.enforcer.snapshots import Snapshots
+from worker.core.targets import SharedRoleError, follows_name
+from worker.enforcer.snapshots import Kept, Snapshots
 from worker.pipeline.audit import AuditLog
 from worker.ports import Enforcement, Order, Snapshot, Target
 
@@ -29,6 +33,9 @@ raises `EnforcementError` where it cannot be done."""
 
 IsGone = Callable[[str], Awaitable[bool]]
 """Says whether a user, role or agent (`user/A/NAME`, ...) is known to have been deleted."""
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class UnverifiedError(EnforcementError):
@@ -82,8 +89,13 @@ class Hands:
             TransientError: Try again.
             EnforcementError: Says why it cannot be suspended.
         """
-        for target in await self._targets(principal):
-            if ask:
+        try:
+            targets = await self._targets(principal)
+        except SharedRoleError as error:
+            raise NeedsPersonError(str(error)) from error
+        if ask:
+            await self._enforcement.refuse(principal, targets)
+            for target in targets:
                 await self._enforcement.snapshot(target)
 
     async def apply(self, suspension: Suspension) -> None:
@@ -120,7 +132,8 @@ class Hands:
         if is_settled(suspension):
             return
         is_suspension = action_of(suspension) == "suspend"
-        targets = sorted(await self._snapshots.of(suspension))
+        kept = await self._snapshots.kept(suspension)
+        targets = sorted({str(one.target) for one in kept})
         after = {"verified": targets, **_names(suspension)}
         act = "Principal Suspended" if is_suspension else "Principal Restored"
         await self._entry(suspension, act, {"phase": suspension.phase}, after)
@@ -140,53 +153,111 @@ class Hands:
     # --- Suspending ---------------------------------------------------------------------------
 
     async def _suspend(self, suspension: Suspension) -> None:
-        targets = await self._targets(suspension.principal)
-        kept = await self._snapshots.of(suspension)
-        for target in targets:
-            if str(target) not in kept:
-                snapshot = await self._looking(target, self._enforcement.snapshot(target))
-                kept[str(target)] = await self._snapshots.keep(suspension, snapshot)
-        before = {name: _had(one) for name, one in kept.items()}
-        await self._intend(suspension, before)
-        order = _order(suspension)
-        wanted = [kept[str(target)] for target in targets]
-        await self._each(wanted, lambda snapshot: self._enforcement.suspend(order, snapshot))
-        for name in _others(kept, targets):
-            await self._let_go(suspension, kept[name])
+        kept = await self._snapshots.kept(suspension)
+        try:
+            targets = await self._targets(suspension.principal)
+        except SharedRoleError as error:
+            # A deny that was put there before others had the role would be on them by now.
+            strays = _with_targets(kept, error.targets)
+            _raise_first(await self._tried(strays, lambda one: self._let_go(suspension, one)))
+            raise NeedsPersonError(str(error)) from error
+        current: list[Kept] = []
 
-    async def _let_go(self, suspension: Suspension, snapshot: Snapshot) -> None:
-        """Restore a role that the agent no longer has: it is somebody else's business now."""
+        async def find(target: Target) -> None:
+            current.append(await self._found(suspension, target, kept))
+
+        faults = await self._tried(targets, find)
+        if current:
+            before = {str(one.target): _had(one.found) for one in current}
+            await self._intend(suspension, before, current)
+        faults += await self._tried(current, lambda one: self._take(suspension, one))
+        strays = [one for one in kept if _is_stray(one, targets, current)]
+        faults += await self._tried(strays, lambda one: self._let_go(suspension, one))
+        _raise_first(faults)
+
+    async def _found(self, suspension: Suspension, target: Target, kept: Sequence[Kept]) -> Kept:
+        """Return what was found of a target; look at it now if nobody has."""
+        same = [one for one in _with_targets(kept, [target]) if _is_meant(one, target)]
+        follows = follows_name(suspension.principal)
+        if same and not follows:
+            return same[0]
+        reading = self._enforcement.snapshot(target)
+        snapshot = await self._looking(suspension, target, reading)
+        for one in same:
+            if one.found.unique_id == snapshot.unique_id:
+                return one
+        return Kept(await self._snapshots.keep(suspension, snapshot))
+
+    async def _take(self, suspension: Suspension, one: Kept) -> None:
+        """Deny one target; in mode `detach` note what it has then, and take that."""
+        order, taken = _order(suspension), one.taken
+        if taken is None:
+            work = self._enforcement.suspend(order, one.found.bare())
+            await self._looking(suspension, one.target, work)
+            if not order.takes(one.target):
+                return
+            meant = replace(one.target, unique_id=one.found.unique_id)
+            reading = self._enforcement.snapshot(meant)
+            now = await self._looking(suspension, one.target, reading)
+            now = replace(now, target=one.target)
+            taken = await self._snapshots.keep_taken(suspension, now)
+            if _had(taken) != _had(one.found):
+                before = {str(one.target): _had(taken)}
+                await self._entry(suspension, "Policies Changed Meanwhile", before, None)
+        work = self._enforcement.suspend(order, taken)
+        await self._looking(suspension, one.target, work)
+
+    async def _let_go(self, suspension: Suspension, one: Kept) -> None:
+        """Restore whom this suspension does not concern any more, such as a role given away."""
         order = _order(suspension)
 
         async def restored() -> list[str]:
-            await self._enforcement.restore(order, snapshot)
-            return await self._enforcement.unrestored(order, snapshot)
+            await self._enforcement.restore(order, one.owed)
+            return await self._enforcement.unrestored(order, one.owed)
 
         try:
-            left = await self._looking(snapshot.target, restored())
-        except GoneError:
+            left = await self._looking(suspension, one.target, restored())
+        except (GoneError, ReplacedPrincipalError):
             left = []
         if left:
-            raise UnverifiedError(f"{snapshot.target} is not restored yet: {_listed(left)}")
-        await self._snapshots.drop(suspension, snapshot.target)
+            raise UnverifiedError(f"{one.target} is not restored yet: {_listed(left)}")
+        await self._snapshots.drop(suspension, one)
 
     async def _unsuspended(self, suspension: Suspension) -> list[str]:
-        order = _order(suspension)
-        kept = await self._snapshots.of(suspension)
-        targets = await self._targets(suspension.principal)
-        missing = [f"{name} is not to be suspended any more" for name in _others(kept, targets)]
+        kept = await self._snapshots.kept(suspension)
+        try:
+            targets = await self._targets(suspension.principal)
+        except SharedRoleError as error:
+            shared = _with_targets(kept, error.targets)
+            if shared:
+                return [f"{one.target} serves others too by now" for one in shared]
+            raise NeedsPersonError(str(error)) from error
+        missing = []
         for target in targets:
-            snapshot = kept.get(str(target))
-            if snapshot is None:
+            same = [one for one in _with_targets(kept, [target]) if _is_meant(one, target)]
+            if not same:
                 missing.append(f"{target} was never suspended")
-                continue
-            reading = self._enforcement.unsuspended(order, snapshot)
-            missing += await self._looking(target, reading)
+            for one in same:
+                missing += await self._missing(suspension, one)
+        strays = (one for one in kept if _is_stray(one, targets, ()))
+        return missing + [f"{one.target} is not to be suspended any more" for one in strays]
+
+    async def _missing(self, suspension: Suspension, one: Kept) -> list[str]:
+        order = _order(suspension)
+        reading = self._enforcement.unsuspended(order, one.owed)
+        try:
+            missing: list[str] = await self._looking(suspension, one.target, reading)
+        except ReplacedPrincipalError:
+            return [f"{one.target} was made again"]
+        if order.takes(one.target) and one.taken is None:
+            missing.append(f"{one.target}: what it has was not taken yet")
         return missing
 
     async def _targets(self, principal: str) -> Sequence[Target]:
         try:
             targets = await self._targets_of(principal)
+        except ReplacedPrincipalError as error:
+            raise GoneError(str(error)) from error
         except MissingPrincipalError as error:
             if await self._is_gone(principal):
                 raise GoneError(f"{error}; it was deleted") from error
@@ -196,71 +267,82 @@ class Hands:
             raise MissingPrincipalError(message)
         return targets
 
-    async def _each(
-        self, snapshots: Iterable[Snapshot], work: Callable[[Snapshot], Awaitable[None]]
-    ) -> None:
-        """Do something to several targets; what cannot be done to one is done to the others."""
-        faults: list[EnforcementError | GoneError] = []
-        for snapshot in snapshots:
-            try:
-                await self._looking(snapshot.target, work(snapshot))
-            except (EnforcementError, GoneError) as error:
-                faults.append(error)
-        # That somebody is gone is the least of what may be wrong.
-        if faults:
-            raise min(faults, key=lambda fault: isinstance(fault, GoneError))
+    async def _looking(
+        self, suspension: Suspension, target: Target, work: Awaitable[Found]
+    ) -> Found:
+        """Do some work on a target; say so if it is missing because it was deleted.
 
-    async def _looking(self, target: Target, work: Awaitable[Any]) -> Any:  # noqa: ANN401 - as work
-        """Do some work on a target; say so if it is missing because it was deleted."""
+        Of whoever goes on when its role is made again, it is left to others to say that it was.
+        """
         try:
             return await work
         except ReplacedPrincipalError as error:
+            if follows_name(suspension.principal):
+                raise
             raise GoneError(str(error)) from error
         except MissingPrincipalError as error:
             if await self._is_gone(_subject(target)):
                 raise GoneError(f"{error}; it was deleted") from error
             raise
 
+    async def _tried(
+        self, those: Sequence[Given], work: Callable[[Given], Awaitable[None]]
+    ) -> list[EnforcementError | GoneError]:
+        """Do something to several; what cannot be done to one is done to the others."""
+        faults: list[EnforcementError | GoneError] = []
+        for one in those:
+            try:
+                await work(one)
+            except (EnforcementError, GoneError) as error:
+                faults.append(error)
+        return faults
+
     # --- Restoring ----------------------------------------------------------------------------
 
     async def _restore(self, suspension: Suspension) -> None:
-        kept = await self._snapshots.of(suspension)
-        if kept:
-            before = {name: _order(suspension).suspension_id for name in kept}
-            await self._intend(suspension, before)
+        kept = await self._snapshots.kept(suspension)
         order = _order(suspension)
-        try:
-            await self._each(
-                kept.values(), lambda snapshot: self._enforcement.restore(order, snapshot)
-            )
-        except GoneError:
-            return  # reading back says who is gone, once it is known that all others are restored
+        if kept:
+            before = {str(one.target): order.suspension_id for one in kept}
+            await self._intend(suspension, before, kept)
+
+        async def restore(one: Kept) -> None:
+            work = self._enforcement.restore(order, one.owed)
+            try:
+                await self._looking(suspension, one.target, work)
+            except (GoneError, ReplacedPrincipalError):
+                return  # reading back says who is gone, once all others are known to be restored
+
+        _raise_first(await self._tried(kept, restore))
 
     async def _unrestored(self, suspension: Suspension) -> list[str]:
         order = _order(suspension)
         missing: list[str] = []
         gone: list[str] = []
-        for snapshot in (await self._snapshots.of(suspension)).values():
+        for one in await self._snapshots.kept(suspension):
             try:
-                reading = self._enforcement.unrestored(order, snapshot)
-                missing += await self._looking(snapshot.target, reading)
+                reading = self._enforcement.unrestored(order, one.owed)
+                missing += await self._looking(suspension, one.target, reading)
             except GoneError as error:
                 gone.append(str(error))
+            except ReplacedPrincipalError:
+                continue  # whatever was done to it went with it; the one of its name is untouched
         if gone and not missing:
             raise GoneError("; ".join(gone))
         return missing
 
     # --- The audit log ------------------------------------------------------------------------
 
-    async def _intend(self, suspension: Suspension, before: dict[str, Any]) -> None:
-        """Write down what is about to be done; not again for every attempt after a failure."""
-        if suspension.attempts:
-            return
+    async def _intend(
+        self, suspension: Suspension, before: dict[str, Any], whom: Sequence[Kept]
+    ) -> None:
+        """Write down what is about to be done, once in each phase however often it is tried."""
         is_suspension = action_of(suspension) == "suspend"
         act = "Suspension Begun" if is_suspension else "Restoration Begun"
+        lives = sorted(one.found.unique_id for one in whom)
         if is_settled(suspension):
-            act = f"{act} Again"
-        await self._entry(suspension, act, before, _names(suspension), suspension.claim)
+            act, lives = f"{act} Again", [*lives, suspension.claim]
+        await self._entry(suspension, act, before, _names(suspension), ",".join(lives))
 
     async def _entry(
         self, suspension: Suspension, act: str, before: object, after: object, once: str = ""
@@ -275,7 +357,14 @@ class Hands:
             why="; ".join(reasons),
             before=before,
             after=after,
-            once=event_id_of(act, suspension.principal, str(suspension.number), once),
+            # What is mended after it was found to be amiss is done anew: the phase began anew.
+            once=event_id_of(
+                act,
+                suspension.principal,
+                str(suspension.number),
+                str(suspension.phase_at_ms),
+                once,
+            ),
         )
 
 
@@ -301,9 +390,36 @@ def _had(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _others(kept: dict[str, Snapshot], targets: Sequence[Target]) -> list[str]:
+def _with_targets(kept: Iterable[Kept], targets: Iterable[Target]) -> list[Kept]:
+    """Return what is kept of some targets, whoever had their names."""
     names = {str(target) for target in targets}
-    return [name for name in kept if name not in names]
+    return [one for one in kept if str(one.target) in names]
+
+
+def _is_meant(one: Kept, target: Target) -> bool:
+    """Whether what is kept is of a target's own life, and not of a later bearer of its name."""
+    return target.unique_id in {"", one.found.unique_id}
+
+
+def _is_stray(one: Kept, targets: Sequence[Target], current: Sequence[Kept]) -> bool:
+    """Whether what is kept is of nobody that is to be suspended any more.
+
+    Args:
+        one: What is kept.
+        targets: Who is to be suspended.
+        current: What is kept of those of them that were found just now.
+    """
+    same = [target for target in targets if str(target) == str(one.target)]
+    now = {now.found.unique_id for now in _with_targets(current, same)}
+    return not any(_is_meant(one, target) for target in same) or (
+        bool(now) and one.found.unique_id not in now
+    )
+
+
+def _raise_first(faults: Sequence[EnforcementError | GoneError]) -> None:
+    """Raise one of several faults; that somebody is gone is the least of what may be wrong."""
+    if faults:
+        raise min(faults, key=lambda fault: isinstance(fault, GoneError))
 
 
 def _subject(target: Target) -> str:

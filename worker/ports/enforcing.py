@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -33,6 +34,10 @@ class Order(msgspec.Struct, frozen=True):
     suspension_id: str
     mode: Mode
     principal: str
+
+    def takes(self, target: Target) -> bool:
+        """Whether it takes away what a target has; all that a session has is its role's."""
+        return self.mode == "detach" and target.kind != "session"
 
 
 class InlinePolicy(msgspec.Struct, frozen=True, order=True):
@@ -69,6 +74,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     inline: tuple[InlinePolicy, ...] = ()
     keys: tuple[Key, ...] = ()
 
+    def bare(self) -> Snapshot:
+        """Return who the target was, without what it had: nothing to take away or put back."""
+        return Snapshot(self.target, self.unique_id, self.path)
+
 
 class Enforcement(Protocol):
     """Acts on targets. Every method may be called again after any failure, at any point.
@@ -77,6 +86,9 @@ class Enforcement(Protocol):
     subclasses (see `worker.core.errors`): `MissingPrincipalError` (no such user or role, or
     another one of that name), `NeedsPersonError` (IAM cannot do it), `ProtectedPrincipalError`.
     """
+
+    async def refuse(self, principal: str, targets: Sequence[Target]) -> None:
+        """Raise `ProtectedPrincipalError` for whoever is never acted on; see `Protection`."""
 
     async def snapshot(self, target: Target) -> Snapshot:
         """Return what a target has now, without anything of ours.
@@ -88,7 +100,7 @@ class Enforcement(Protocol):
         """Deny every way to spend on Bedrock; in mode `detach` also detach and deactivate.
 
         Only ever adds a policy of this order's own name and, in mode `detach`, removes what the
-        snapshot holds. What is done already stays done.
+        snapshot holds: nothing if it is bare. What is done already stays done.
         """
 
     async def restore(self, order: Order, snapshot: Snapshot) -> None:
