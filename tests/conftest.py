@@ -8,9 +8,11 @@ its own: `@settings(max_examples=5 * settings().max_examples)` is 100 in `dev` a
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -39,6 +41,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="write the duration of every test phase, slowest first, to this file",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_read_once() -> Iterator[None]:
+    """Keep what the SDK reads of services: reading takes most of the time that a client takes.
+
+    Everything else of a session is its own, as it is in production.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @cache

@@ -241,7 +241,8 @@ class EmulatedWorld:
 @contextmanager
 def moto_request() -> Iterator[Request]:
     """Open IAM in this process; another account is reached by assuming a role of it."""
-    with pytest.MonkeyPatch.context() as environment, mock_aws():
+    # Moto sets credentials as well: what is set here is to be taken back before what it set.
+    with mock_aws(), pytest.MonkeyPatch.context() as environment:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             environment.setenv(name, "testing")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")

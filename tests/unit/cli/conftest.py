@@ -1,15 +1,26 @@
 """Runs commands in process, in a folder of their own."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from worker.cli.main import app
 from worker.settings import ENVIRONMENT
 
 Run = Callable[..., str]
+
+_COMMAND_OF: Final = cache(get_command)
+
+
+@pytest.fixture(autouse=True)
+def commands_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the commands: Typer's runner makes all of them anew, each time that it runs one."""
+    monkeypatch.setattr("typer.testing._get_command", _COMMAND_OF)
 
 
 @pytest.fixture
