@@ -140,7 +140,7 @@ async def assert_budgets(world: World, fresh: World) -> None:
         assert view.is_alive(budget.scope.id)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     st.lists(STEP, min_size=4, max_size=25),
     st.lists(st.sampled_from([0, 0, 0, 0, 1, 2]), max_size=20),

@@ -195,7 +195,7 @@ async def _history(mode: Any, steps: list[tuple[str, Any, Any]]) -> None:
     assert not (await model.world.audit.check()).problems
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.sampled_from(["deny", "detach"]), HISTORIES)
 def test_once_it_is_quiet_holds_records_and_iam_agree(
     mode: Any, steps: list[tuple[str, Any, Any]]

@@ -192,7 +192,7 @@ def _changed(entry: AuditEntry, field: str, draw: Draw) -> AuditEntry:
     return msgspec.convert(document, AuditEntry)
 
 
-@settings(max_examples=200)
+@settings(max_examples=5 * settings().max_examples)
 @given(log=LOGS, data=st.data())
 def test_any_change_of_any_one_entry_is_found(
     log: tuple[list[AuditEntry], AuditHead], data: st.DataObject
@@ -204,7 +204,7 @@ def test_any_change_of_any_one_entry_is_found(
     assert check_chain([*entries[:at], changed, *entries[at + 1 :]], head)
 
 
-@settings(max_examples=200)
+@settings(max_examples=5 * settings().max_examples)
 @given(log=LOGS, data=st.data())
 def test_any_removal_swap_repetition_or_truncation_is_found(
     log: tuple[list[AuditEntry], AuditHead], data: st.DataObject
