@@ -471,7 +471,7 @@ class Enforcement(RuleBasedStateMachine):
             keys = [
                 (detail["budget"]["revision"], detail["period"]["start"], detail.get(more))
                 for one, detail in details
-                if one.detail_type == kind
+                if one.detail_type == kind and one.state != "lapsed"
             ]
             assert len(set(keys)) == len(keys), "told under two ids"
         budget = self.model.budgets[name]
