@@ -70,7 +70,7 @@ Next:     It is restored at the end of the period, 2026-10-31T12:00:00.000Z, or 
 room again.
 Command:  ledgerock budgets set alice --limit AMOUNT
 
-Principal Suspended, event principal-suspended-ca19e084ea5a7a1f0f4bf13b, \
+Principal Suspended, event principal-suspended-4286a2d59424a0ed38fe6fd0, \
 2026-10-01T12:01:01.000Z""",
     ),
     "Suspension Failed": (
@@ -84,7 +84,7 @@ Reason:   AccessDenied: 20.5 of 20 USD are spent
 Next:     It is tried again at 2026-10-01T12:00:15.002Z, and so on until it is done.
 Command:  ledgerock principals show user/111122223333/alice
 
-Suspension Failed, event suspension-failed-180cf4e04c2f8031e045aad6, 2026-10-01T12:00:00.002Z""",
+Suspension Failed, event suspension-failed-b4ee68afff05744763f735bf, 2026-10-01T12:00:00.002Z""",
     ),
     "Unprovisioned Key Detected": (
         "Ledgerock: unprovisioned key of user/111122223333/alice",
