@@ -63,6 +63,8 @@ class Digest(msgspec.Struct, gc=False):
             have to be made again.
         unpostable: Keys of calls whose pricing or attribution failed; they are in `malformed`.
         lifecycle: What events told of users, roles, keys and agents.
+        known_at: Since when all that others had learned before was known to what it was made
+            with, seconds (`DirectoryWatch.asked_at`); None if nobody says.
     """
 
     batch: Batch
@@ -76,6 +78,7 @@ class Digest(msgspec.Struct, gc=False):
     outcomes: list[Outcome] = []
     unpostable: frozenset[str] = frozenset()
     lifecycle: list[LifecycleSeen] = []
+    known_at: float | None = None
 
     @property
     def quarantined(self) -> int:

@@ -6,9 +6,9 @@ process knows what they say of agents and principals, and asks every few seconds
 **Late.** A role's calls may be booked before it is known whose role it is: by this process, or by
 another one that has not heard of it yet. So calls since the mapping took effect are looked for,
 through the journal and never by going through the ledger, three times: by whoever is told, by
-every process once it learns of the change, and by all of them once more some seconds later, when
-nobody can still be booking under what was known before. Rebooking what is right already changes
-nothing.
+every process once it learns of the change, and by all of them once more some seconds later. Whoever
+was still booking by then under what was known before looks for itself, as soon as it has booked.
+Rebooking what is right already changes nothing.
 
 **Killed anywhere.** Facts are kept first. An event that comes again changes no fact, and yet
 everything that follows from it is done again, in the same order: rebook, judge keys, give budgets,
@@ -53,8 +53,14 @@ from worker.ports import Clock, Ledger, Outbox, Rebooking, Records
 REFRESH_SECONDS: Final = 5.0
 """How often it is asked what changed."""
 STALE_SECONDS: Final = 20.0
-"""After so long nobody books under what was known before: they ask every few seconds, and a
-commit takes less than the rest."""
+"""After so long calls are looked for once more: whoever books asks every few seconds, and a commit
+takes less than the rest."""
+LATE_SECONDS: Final = 15.0
+"""Whoever booked under what it knew longer ago than that looks for what it booked itself: the
+others may have looked before."""
+HEARD_MAX: Final = 1_000
+HEARD_SECONDS: Final = 3_600.0
+"""How many changes are remembered, if they were heard of longer ago than any commit takes."""
 BEHIND_MS: Final = 120_000
 """How far an index may be behind, and writers' clocks apart."""
 RECENT_MS: Final = 900_000
@@ -65,7 +71,7 @@ LOOK_BACK_MS: Final = 86_400_000
 PAGE: Final = 200
 WRITTEN_TOGETHER: Final = 20
 RECHECKS_MAX: Final = 4
-"""Times at which calls of one subject are looked for again; the last ones count."""
+"""Times at which calls of one subject are looked for again; the first and the last ones count."""
 ATTEMPTS: Final = 20
 ROLE_KINDS: Final = frozenset({"created", "updated", "deleted"})
 
@@ -149,27 +155,47 @@ class DirectoryWatch:
         self._asked_at: float | None = None
         self._asked_at_ms = 0
         self._asking = asyncio.Lock()
+        self._loading: tuple[float, int, str] | None = None
         self._rechecks: dict[str, _Recheck] = {}
+        self._rechecking = asyncio.Lock()
+        # When a change of a subject was last heard of, and since when calls are affected.
+        self._heard: dict[str, tuple[float, int]] = {}
         self.agent_moved: Callable[[str], Awaitable[object]] | None = None
         """Is told of each agent whose roles change: a suspended one needs another look."""
 
     # --- Knowing ------------------------------------------------------------------------------
 
-    async def load(self, poster: Poster) -> Poster:
+    @property
+    def asked_at(self) -> float | None:
+        """Since when all that others learned before is known here; None for never."""
+        return self._asked_at
+
+    async def load(self, poster: Poster, *, at_once: bool = False) -> Poster:
         """Read all that is known; return a poster that knows it. At the start.
+
+        One that is broken off goes on where it was.
+
+        Args:
+            poster: The one in force.
+            at_once: Look at what changed shortly before now as well as later: a process that may
+                not be there later.
 
         Raises:
             TransientError: The records cannot be read.
         """
-        now, now_ms = self._monotonic(), self._clock.now_ms()
+        if self._loading is None:
+            self._loading = self._monotonic(), self._clock.now_ms(), ""
+        now, now_ms, after = self._loading
         self._known.prepare(poster.registry)
-        async for page in all_records(self._records):
+        async for page in all_records(self._records, after):
             for record in page:
-                self._known.take(record)
-                is_recent = record.due_at_ms >= now_ms - RECENT_MS
-                if is_recent and record.name in self._known.learned:
-                    self._recheck(record.name, record.due_at_ms - LOOK_BACK_MS, now + STALE_SECONDS)
+                may_move = self._known.take(record)
+                if may_move and record.due_at_ms >= now_ms - RECENT_MS:
+                    times = [now, now + STALE_SECONDS] if at_once else [now + STALE_SECONDS]
+                    self._recheck(record.name, record.due_at_ms - LOOK_BACK_MS, *times)
+            self._loading = now, now_ms, page[-1].name
         self._asked_at, self._asked_at_ms = now, now_ms
+        self._loading = None
         return self.knowing(poster)
 
     async def learn(self, seen: Sequence[LifecycleSeen], poster: Poster) -> Poster:
@@ -188,42 +214,73 @@ class DirectoryWatch:
             await self._known.keep({name: by_subject[name] for name in some})
         return self.knowing(poster)
 
-    async def refresh(self, poster: Poster) -> Poster:
-        """Find out what others learned, every few seconds; rebook what that moves.
+    async def refresh(self, poster: Poster, *, at_once: bool = False) -> Poster:
+        """Find out what others learned, every few seconds; return a poster that knows it.
 
-        What cannot be found out or rebooked now is tried again with the next call: nothing waits
-        for it.
+        What cannot be found out now is asked again with the next call.
+
+        Args:
+            poster: The one in force.
+            at_once: See `load`.
+
+        Raises:
+            TransientError: Nothing was found out yet: calls would be booked as if nobody had ever
+                been told anything, and never be looked for.
         """
-        now = self._monotonic()
-        if self.at_end or self._is_fresh(now):
+        if self.at_end or self._is_fresh():
             return self.knowing(poster)
         async with self._asking:
-            if self._is_fresh(now):
-                return self.knowing(poster)
+            if self._asked_at is None:
+                return await self.load(poster, at_once=at_once)
             try:
-                if self._asked_at is None:
-                    return await self.load(poster)
-                self._known.prepare(poster.registry)
-                asked_ms = self._clock.now_ms()
-                from_ms = self._asked_at_ms - BEHIND_MS
-                async for records in self._records.due(
-                    QUEUE_DIRECTORY, asked_ms + BEHIND_MS, from_ms=from_ms
-                ):
-                    for record in records:
-                        self._known.hear(record)
-                self._asked_at, self._asked_at_ms = now, asked_ms
-                poster = self.knowing(poster)
-                await self._due_rechecks(poster)
+                if not self._is_fresh():
+                    await self._ask(poster)
             except TransientError:
                 pass
             return self.knowing(poster)
+
+    async def _ask(self, poster: Poster) -> None:
+        now, asked_ms = self._monotonic(), self._clock.now_ms()
+        self._known.prepare(poster.registry)
+        from_ms = self._asked_at_ms - BEHIND_MS
+        async for records in self._records.due(
+            QUEUE_DIRECTORY, asked_ms + BEHIND_MS, from_ms=from_ms
+        ):
+            for record in records:
+                self._known.hear(record)
+        self._asked_at, self._asked_at_ms = now, asked_ms
+        if len(self._heard) > HEARD_MAX:
+            old = now - HEARD_SECONDS
+            self._heard = {name: one for name, one in self._heard.items() if one[0] >= old}
+
+    async def booked_late(self, known_at: float | None, poster: Poster) -> None:
+        """Look for calls that were just booked, if others may have looked for them before.
+
+        Args:
+            known_at: `asked_at` when it was worked out what they are booked to.
+            poster: The one in force.
+
+        Raises:
+            TransientError: Booking the same again is safe; they are looked for once more.
+        """
+        if self.at_end or known_at is None or self._monotonic() - known_at < LATE_SECONDS:
+            return
+        async with self._asking:
+            if not self._is_fresh():
+                await self._ask(poster)
+        now = self._monotonic()
+        for name, (heard_at, from_ms) in self._heard.items():
+            if heard_at >= known_at:
+                self._recheck(name, from_ms, now)
+        await self.recheck(self.knowing(poster))
 
     def knowing(self, poster: Poster) -> Poster:
         """Return a poster that knows all that is known here; the same one if it does."""
         return self._known.knowing(poster)
 
-    def _is_fresh(self, now: float) -> bool:
-        return self._asked_at is not None and now - self._asked_at < REFRESH_SECONDS
+    def _is_fresh(self) -> bool:
+        asked_at = self._asked_at
+        return asked_at is not None and self._monotonic() - asked_at < REFRESH_SECONDS
 
     def _wanted(self, seen: Iterable[LifecycleSeen]) -> list[LifecycleFact]:
         return [
@@ -251,7 +308,7 @@ class DirectoryWatch:
             by_subject.setdefault(fact.subject, []).append(fact)
         for name, told in sorted(by_subject.items()):
             view = await self._view(name)
-            moving = [fact.at_ms for fact in told if self._moves(fact)]
+            moving = [at_ms for fact in told for at_ms in self._moves(fact)]
             if moving:
                 await self._rebook(self._identities(view), min(moving), poster)
                 self._recheck(name, min(moving), self._monotonic() + STALE_SECONDS)
@@ -339,37 +396,56 @@ class DirectoryWatch:
 
     # --- Rebooking ----------------------------------------------------------------------------
 
-    def _moves(self, fact: LifecycleFact) -> bool:
-        """Whether a fact may change who pays for calls, or in which team or pool."""
+    def _moves(self, fact: LifecycleFact) -> list[int]:
+        """Return since when a fact may change who pays for calls, or in which team or pool.
+
+        Nothing if it does not.
+        """
         if any(map(self._known.decides, (*(key for key, _ in fact.tags), *fact.tag_keys))):
-            return True
+            return [fact.at_ms]
         if fact.subject.startswith(AGENT):
-            return fact.kind in ROLE_KINDS
-        known = self._known.learned.get(fact.subject, NOTHING_LEARNED)
-        return fact.kind in {"created", "deleted"} and bool(known.incarnations)
+            return [fact.at_ms] if fact.kind in ROLE_KINDS else []
+        if fact.kind not in {"created", "deleted"}:
+            return []
+        # Tags from before somebody was made, or after somebody was gone, are another's.
+        times = list(self._known.deciding(fact.subject))
+        is_anew = bool(self._known.learned.get(fact.subject, NOTHING_LEARNED).incarnations)
+        return [min(fact.at_ms, *times)] if times else [fact.at_ms] if is_anew else []
 
     def _changed(self, name: str, from_ms: int) -> None:
         """Have calls looked for now, and once more when all know of a change."""
         now = self._monotonic()
         self._recheck(name, from_ms, now, now + STALE_SECONDS)
+        before = self._heard.get(name, (now, from_ms))
+        self._heard[name] = now, min(from_ms, before[1])
 
     def _recheck(self, name: str, from_ms: int, *times: float) -> None:
         """Have calls of a subject looked for at some times."""
         before = self._rechecks.get(name)
         if before is None:
             self._rechecks[name] = _Recheck(from_ms, list(times))
-        else:
-            before.from_ms = min(before.from_ms, from_ms)
-            before.times = sorted({*before.times, *times})[-RECHECKS_MAX:]
+            return
+        before.from_ms = min(before.from_ms, from_ms)
+        first, *others = sorted({*before.times, *times})
+        # However often it changes: the first time comes, and so does the last one.
+        before.times = [first, *others[-(RECHECKS_MAX - 1) :]]
 
-    async def _due_rechecks(self, poster: Poster) -> None:
-        now = self._monotonic()
-        for name in [name for name, one in self._rechecks.items() if one.times[0] <= now]:
-            one = self._rechecks[name]
-            await self._rebook(self._identities(await self._view(name)), one.from_ms, poster)
-            one.times = [at for at in one.times if at > now]
-            if not one.times:
-                self._rechecks.pop(name, None)
+    async def recheck(self, poster: Poster) -> None:
+        """Look for calls of those who changed, where that is due by now.
+
+        Raises:
+            TransientError: What is left stays due.
+        """
+        if self.at_end:
+            return
+        async with self._rechecking:
+            now = self._monotonic()
+            for name in [name for name, one in self._rechecks.items() if one.times[0] <= now]:
+                one = self._rechecks[name]
+                await self._rebook(self._identities(await self._view(name)), one.from_ms, poster)
+                one.times = [at for at in one.times if at > now]
+                if not one.times:
+                    self._rechecks.pop(name, None)
 
     async def _rebook(self, identities: Collection[str], from_ms: int, poster: Poster) -> None:
         """Rebook calls of some identities that are booked otherwise than they would be now."""

@@ -29,6 +29,7 @@ def remade(digest: Digest, poster: Poster) -> Digest:
     digester.add(digest.outcomes)
     made = digester.digest()
     made.outcomes = digest.outcomes
+    made.known_at = digest.known_at
     return made
 
 

@@ -50,6 +50,7 @@ class Knowledge:
         self._team_tag = team_tag
         self._on_change = on_change
         self._versions: dict[str, int] = {}
+        self._deciding: dict[str, tuple[int, ...]] = {}
         self._together = NOTHING_LEARNED
         self._is_together = True
         self._tag_keys: frozenset[str] = frozenset()
@@ -99,20 +100,33 @@ class Knowledge:
         names = ", ".join(sorted(left)[:3])
         raise TransientError(f"{names}: others are noting facts at the same time; try again")
 
-    def take(self, record: Record) -> None:
-        """Know what a record says."""
+    def deciding(self, name: str) -> tuple[int, ...]:
+        """Return when tags of a subject changed that decide anything, whoever had them then."""
+        return self._deciding.get(name, ())
+
+    def take(self, record: Record) -> bool:
+        """Know what a record says; return whether it may have a say in who pays for calls."""
         if record.version < self._versions.get(record.name, 0):
-            return
+            return record.name in self.learned or record.name in self._deciding
         self._versions[record.name] = record.version
         subject = decode_subject(record.name, record.body)
         learned = learned_of(subject, self._team_tag, self._tag_keys)
-        if learned == self.learned.get(record.name, NOTHING_LEARNED):
-            return
-        if learned == NOTHING_LEARNED:
-            self.learned.pop(record.name, None)
+        times = [
+            fact.at_ms
+            for fact in subject.facts
+            if any(map(self.decides, (*(key for key, _ in fact.tags), *fact.tag_keys)))
+        ]
+        if times:
+            self._deciding[record.name] = tuple(times)
         else:
-            self.learned[record.name] = learned
-        self._is_together = False
+            self._deciding.pop(record.name, None)
+        if learned != self.learned.get(record.name, NOTHING_LEARNED):
+            if learned == NOTHING_LEARNED:
+                self.learned.pop(record.name, None)
+            else:
+                self.learned[record.name] = learned
+            self._is_together = False
+        return bool(times) or learned != NOTHING_LEARNED
 
     def hear(self, record: Record) -> None:
         """Know what was learned, here or elsewhere; calls that it moves are looked for."""
@@ -135,9 +149,8 @@ class Knowledge:
         return Poster(poster.catalogue, poster.registry.with_directory(self._together))
 
 
-async def all_records(records: Records) -> AsyncIterator[Sequence[Record]]:
-    """Yield the records of all subjects, page by page."""
-    after = ""
+async def all_records(records: Records, after: str = "") -> AsyncIterator[Sequence[Record]]:
+    """Yield the records of all subjects whose names come after one, page by page."""
     while page := await records.partition(DIRECTORY, after=after, limit=PAGE):
         yield page
         after = page[-1].name

@@ -166,10 +166,31 @@ class Pipeline:
         self._fault = ""
 
     async def keep_up(self) -> None:
-        """Know what others have learned of users, roles and agents; asks every few seconds."""
+        """Know what others have learned of users, roles and agents, and rebook what that moves.
+
+        Asks every few seconds. What cannot be done now is done by the next call.
+        """
+        if self.directory is None:
+            return
+        try:
+            await self.directory.refresh(self.poster, at_once=True)
+            self._known_at()
+            await self.directory.recheck(self.poster)
+        except TransientError:
+            pass
+
+    async def _catch_up(self) -> float | None:
+        """Know what others have learned; return since when all before is known."""
         if self.directory is not None:
             await self.directory.refresh(self.poster)
-            self.poster = self.directory.knowing(self.poster)
+        return self._known_at()
+
+    def _known_at(self) -> float | None:
+        """Have the poster know what the directory does; return since when all before is known."""
+        if self.directory is None:
+            return None
+        self.poster = self.directory.knowing(self.poster)
+        return self.directory.asked_at
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Processed]:
         """Book some deliveries, and wait for the objects that they name.
@@ -192,9 +213,14 @@ class Pipeline:
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
         the event loop, seconds) is deferred; its objects keep what was booked of them.
         """
-        await self.keep_up()
         naming: list[_Decoded] = []
         group: list[_Decoded] = []
+        try:
+            async with asyncio.timeout_at(deadline):
+                known_at = await self._catch_up()
+        except (TransientError, TimeoutError) as error:
+            yield Step([deferred(one.receipt, [], error) for one in deliveries], Figures(), error)
+            return
         digester = Digester(self.poster)
         for number, delivery in enumerate(deliveries, 1):
             outcomes = await self._decode(delivery)
@@ -202,17 +228,30 @@ class Pipeline:
             group.append(_Decoded(delivery, outcomes))
             if number < len(deliveries) and not digester.is_full(GROUP_CALLS, GROUP_OTHERS):
                 continue
-            step = await self._group(group, digester.digest(), deadline)
+            digest = digester.digest()
+            digest.known_at = known_at
+            step = await self._group(group, digest, deadline)
             naming += [one for one in group if step.waits_for(one)]
             yield step
             if step.error is not None:
                 rest = [deferred(one.receipt, [], step.error) for one in deliveries[number:]]
                 yield Step(rest, Figures())
                 break
+            known_at = self._known_at()
             group, digester = [], Digester(self.poster)
         async with aclosing(self._all_objects(naming, deadline)) as steps:
             async for step in steps:
                 yield step
+        await self._recheck(deadline)
+
+    async def _recheck(self, deadline: float | None) -> None:
+        """Rebook what others' learning moved, as far as there is time; no delivery waits for it."""
+        if self.directory is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self.directory.recheck(self.poster)
+            except (TransientError, TimeoutError):
+                pass  # it stays due
 
     async def _group(
         self, group: Sequence[_Decoded], digest: Digest, deadline: float | None
@@ -309,8 +348,12 @@ class Pipeline:
                     while True:
                         # Never around the yield: whoever takes the step must not be timed out.
                         async with asyncio.timeout_at(deadline):
+                            known_at = await self._catch_up()
                             digest = await anext(digests, None)
-                            figures = None if digest is None else await self._book_all(digest)
+                            figures = None
+                            if digest is not None:
+                                digest.known_at = known_at
+                                figures = await self._book_all(digest)
                         if figures is None:
                             break
                         yield Step([], figures)
@@ -457,6 +500,8 @@ class Pipeline:
             postings += learned.postings
         followed = None
         if self.directory is not None:
+            await self.directory.booked_late(digest.known_at, self.poster)
+            self._known_at()
             followed = await self.directory.follow(digest.lifecycle, self.poster)
             leaves |= followed.moved
             postings += followed.postings
