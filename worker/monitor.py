@@ -119,12 +119,25 @@ class Monitor:
             done.found(record.due_at_ms, now_ms)
         looks = [record for record in records if is_look(record)]
         members = [record for record in records if is_member(record)]
-        statuses = [status_of(one) for one in records if not (is_look(one) or is_member(one))]
+        statuses = self._readable(records, done)
         await _side_by_side(looks, lambda one: self._safely(self._due_look(one, done), done))
         await self._statuses(statuses, done)
         await _side_by_side(
             members, lambda one: self._safely(self._effects.member(one, done), done)
         )
+
+    @staticmethod
+    def _readable(records: Iterable[Record], done: Monitored) -> list[BudgetStatus]:
+        """Return the statuses among some records; those that cannot be read stay due."""
+        found: list[BudgetStatus] = []
+        for record in records:
+            if is_look(record) or is_member(record):
+                continue
+            try:
+                found.append(status_of(record))
+            except LedgerockError as error:
+                done.fail(error)
+        return found
 
     @staticmethod
     async def _safely(work: Awaitable[object], done: Monitored) -> None:

@@ -74,3 +74,33 @@ async def test_a_look_reads_the_budget_after_its_statuses() -> None:
     await slow.run_due()
     assert await world.state("b") == "grace_period"
     assert (await world.status("b")).revision == 3
+
+
+# --- What cannot be read -----------------------------------------------------------------------
+
+
+def strange(partition: str, name: str) -> Record:
+    """Return a record that a later version wrote, say."""
+    return Record(partition, name, b'{"budget":{"name":"a"},"state":"paused"}', 1, "monitor", 1)
+
+
+@asynchronous
+async def test_what_cannot_be_read_holds_up_nothing_else_and_is_told_of() -> None:
+    world = World()
+    names = ("0020727", "0020727#user/111122223333/eve", "look#0020727")
+    for name in names:
+        assert await world.records.write([strange("t#a", name)])
+    await world.make("b", ME, 10, **NOW)
+    await world.spend(spent(1, 12))
+    await world.announce()
+    await world.wait(5)
+    await world.monitor.run_due()
+    await world.wait(5)
+    done = await world.monitor.run_due()
+    assert done.failed == 3
+    assert sorted(fault.partition(": this is no ")[0] for fault in done.faults) == [
+        f"record {name} of t#a" for name in names
+    ]
+    assert await world.held() == ["b"]
+    # Somebody sees to it: nothing was lost, and nothing overwritten.
+    assert await world.names("a") == sorted(names)

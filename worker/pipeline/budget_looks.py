@@ -8,14 +8,14 @@ spends of it just now; calls are about to be rebooked, and whoever does it may d
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from worker.core.budget_periods import period_at
 from worker.core.budget_terms import Budget
 from worker.core.enforcement_names import LOOK, QUEUE_MONITOR, day_name, status_partition
-from worker.core.errors import TransientError
+from worker.core.errors import LedgerCorruptError, TransientError
 from worker.core.registry import Registry
 from worker.ports import BudgetStore, Clock, Record, Records
 
@@ -26,6 +26,8 @@ LATER_MS: Final = 60_000
 LATER_AGAIN_MS: Final = 300_000
 """When something risky is looked after: it takes seconds, unless the process died."""
 ATTEMPTS: Final = 5
+
+_Value = TypeVar("_Value", bound=msgspec.Struct)
 
 Wanted = tuple[str, int]
 """Name of a budget, and the first day of one of its periods."""
@@ -119,8 +121,26 @@ class BudgetLooks:
 
 
 def due_look(record: Record) -> DueLook:
-    """Return what a record of a look says."""
-    return msgspec.json.decode(record.body, type=DueLook)
+    """Return what a record of a look says.
+
+    Raises:
+        LedgerCorruptError: It is none.
+    """
+    return decoded(record, DueLook)
+
+
+def decoded(record: Record, type_: type[_Value]) -> _Value:
+    """Return what a record holds.
+
+    Raises:
+        LedgerCorruptError: It holds something else, or what a later version wrote.
+    """
+    try:
+        return msgspec.json.decode(record.body, type=type_)
+    except msgspec.MsgspecError as error:
+        where = f"record {record.name} of {record.partition}"
+        message = f"{where}: this is no {type_.__name__}: {error}"
+        raise LedgerCorruptError(message) from error
 
 
 def is_look(record: Record) -> bool:

@@ -19,6 +19,7 @@ from worker.core.errors import TransientError
 from worker.core.events import budget_subject
 from worker.core.registry import Registry
 from worker.core.spend import Spend
+from worker.pipeline.budget_looks import decoded
 from worker.pipeline.notices import notice_of
 from worker.ports import Clock, Ledger, Notice, Outbox, Record, Records
 
@@ -327,8 +328,12 @@ def record_of(status: BudgetStatus) -> Record:
 
 
 def status_of(record: Record) -> BudgetStatus:
-    """Return the status in a record."""
-    status = msgspec.json.decode(record.body, type=BudgetStatus)
+    """Return the status in a record.
+
+    Raises:
+        LedgerCorruptError: It holds none.
+    """
+    status = decoded(record, BudgetStatus)
     return msgspec.structs.replace(status, version=record.version)
 
 
@@ -363,8 +368,12 @@ def member_record(member: Member, status: BudgetStatus | None, at_ms: int) -> Re
 
 
 def member_of(record: Record) -> Member:
-    """Return the member in a record."""
-    member = msgspec.json.decode(record.body, type=Member)
+    """Return the member in a record.
+
+    Raises:
+        LedgerCorruptError: It holds none.
+    """
+    member = decoded(record, Member)
     return msgspec.structs.replace(member, version=record.version)
 
 
