@@ -1,11 +1,14 @@
 """Where workflows act: what was verified is read back once more, by them, when it is due."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.calls import ACCOUNT, DAY, asynchronous
+from tests.infra.test_workflows import event
 from tests.suspension_world import AGENT, ALICE, AWS_POLICY, TODAY, World
+from tests.unit.enforcer.test_workflow import Company
 from worker.adapters.memory_enforcement import MemoryEntity
 from worker.core.errors import TransientError
 from worker.core.events import (
@@ -166,6 +169,23 @@ async def test_a_passing_fault_of_a_re_check_is_not_told_and_a_lasting_one_is() 
     assert (answer.decision, answer.phase) == ("wait", "required")
     told = [SUSPENSION_REQUIRED, PRINCIPAL_SUSPENDED, SUSPENSION_FAILED]
     assert await world.told() == sorted(told)
+
+
+def test_the_workflow_mends_what_the_reminder_asks_it_to_look_at() -> None:
+    with asyncio.Runner() as runner:
+        company = Company(runner)
+        world = company.world
+        first = company.held()
+        assert company.execute(first).state == "Suspended"
+        assert company.execute(first, "two").state == "Stood Down"
+        world.now += DAILY_MS
+        world.iam.entities["user", ACCOUNT, "alice"].inline.clear()
+        company.run(world.enforcer("workflows").run_due())
+        announced = company.run(world.details(SUSPENSION_REQUIRED))
+        [reminder] = [one for one in announced if one["reminder"]]
+        assert company.execute(event(SUSPENSION_REQUIRED, reminder), "three").state == "Suspended"
+        assert world.is_denied()
+        assert company.told().count(PRINCIPAL_SUSPENDED) == 1
 
 
 # --- What nobody looked at once more ----------------------------------------------------------
