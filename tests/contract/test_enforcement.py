@@ -130,6 +130,21 @@ async def test_doing_each_twice_is_doing_it_once(open_world: OpenWorld, mode: Mo
 
 
 @asynchronous
+async def test_of_a_bare_snapshot_nothing_is_taken_and_nothing_put_back(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world() as world:
+        one = await case(world, "user", "detach")
+        one.snapshot = one.snapshot.bare()
+        await one.suspend()
+        await one.assert_suspended()
+        state = await one.state()
+        assert state._replace(inline=one.before.inline) == one.before
+        await one.restore()
+        await one.assert_as_before()
+
+
+@asynchronous
 async def test_restoring_what_was_never_suspended_changes_nothing(
     open_patient_world: OpenWorld,
 ) -> None:

@@ -9,11 +9,16 @@ from worker.core.errors import (
     MissingPrincipalError,
     NeedsPersonError,
     ProtectedPrincipalError,
+    ReplacedPrincipalError,
 )
+from worker.core.registry_facts import Incarnations
 from worker.core.targets import (
     Protection,
+    SharedRoleError,
     Target,
     caller_principal,
+    follows_name,
+    of_one_life,
     own_patterns,
     refuse_path,
     targets_of,
@@ -235,3 +240,47 @@ def test_who_acts_is_read_from_what_sts_says(arn: str, principal: str) -> None:
 def test_any_text_gives_a_target_or_an_error_of_ours(principal: str) -> None:
     with pytest.raises(LedgerockError):
         targets_of(principal)
+
+
+# --- Lives ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "principal, follows",
+    [
+        (AGENT, True),
+        (f"session/{HOME}/Gateway/ann", True),
+        (f"session/{HOME}/Gateway/ann/AROAEXAMPLE000000001", False),
+        (f"role/{HOME}/Gateway", False),
+        (f"user/{HOME}/alice", False),
+    ],
+)
+def test_agents_and_sessions_go_on_when_their_role_is_made_again(
+    principal: str, follows: bool
+) -> None:
+    assert follows_name(principal) == follows
+
+
+def test_who_had_a_name_first_is_told_from_whoever_has_it_later() -> None:
+    alice, bob = f"user/{HOME}/alice", f"user/{HOME}/bob"
+    made = (
+        Incarnations(alice, ((0, ""), (2, "AIDALATER"))),
+        Incarnations(bob, ((1, "AIDAFIRST"), (2, "AIDALATER"))),
+        Incarnations(f"user/{HOME}/carol", ((1, "AIDACAROL"),)),
+    )
+    with pytest.raises(ReplacedPrincipalError, match=alice):
+        of_one_life(alice, targets_of(alice), made)
+    [target] = of_one_life(bob, targets_of(bob), made)
+    assert target == Target("user", HOME, "bob", unique_id="AIDAFIRST")
+    for principal in (f"user/{HOME}/carol", f"{alice}/AIDAEXAMPLE000000001", f"user/{HOME}/dan"):
+        found = targets_of(principal)
+        assert of_one_life(principal, found, made) == found
+        assert of_one_life(principal, found, ()) == found
+
+
+def test_agentcore_all_roles_that_serve_others_too_are_named() -> None:
+    roles = [f"arn:aws:iam::{HOME}:role/{name}" for name in ("Own", "One", "Two")]
+    shared = {arn: ("agent/x",) for arn in roles[1:]}
+    with pytest.raises(SharedRoleError, match="role/One also serves agent/x") as error:
+        targets_of(AGENT, roles, shared)
+    assert error.value.targets == (Target("role", HOME, "One"), Target("role", HOME, "Two"))
