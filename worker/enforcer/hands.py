@@ -7,7 +7,7 @@ snapshot is kept once, and what is done already stays done.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -20,12 +20,12 @@ from worker.core.errors import (
     NeedsPersonError,
     ReplacedPrincipalError,
 )
-from worker.core.events import event_id_of
 from worker.core.suspension import Failed, Gone, action_of, is_settled
 from worker.core.targets import SharedRoleError, follows_name
+from worker.enforcer.entries import Entries
 from worker.enforcer.snapshots import Kept, Snapshots
 from worker.pipeline.audit import AuditLog
-from worker.ports import Enforcement, Order, Snapshot, Target
+from worker.ports import Enforcement, Order, Target
 
 TargetsOf = Callable[[str], Awaitable[Sequence[Target]]]
 """Returns whom IAM is asked to act on for a principal, as `worker.core.targets.targets_of` does;
@@ -74,7 +74,7 @@ class Hands:
         """Do nothing yet."""
         self._enforcement = enforcement
         self._snapshots = snapshots
-        self._audit = audit
+        self._entries = Entries(audit)
         self._targets_of = targets_of
         self._is_gone = is_gone
 
@@ -129,14 +129,8 @@ class Hands:
         Raises:
             TransientError: It may be written or not; doing it again is safe.
         """
-        if is_settled(suspension):
-            return
-        is_suspension = action_of(suspension) == "suspend"
-        kept = await self._snapshots.kept(suspension)
-        targets = sorted({str(one.target) for one in kept})
-        after = {"verified": targets, **_names(suspension)}
-        act = "Principal Suspended" if is_suspension else "Principal Restored"
-        await self._entry(suspension, act, {"phase": suspension.phase}, after)
+        if not is_settled(suspension):
+            await self._entries.done(suspension, await self._snapshots.kept(suspension))
 
     async def record_failure(self, suspension: Suspension, given: Failed | Gone) -> None:
         """Write into the audit log why something failed, each reason once.
@@ -144,11 +138,7 @@ class Hands:
         Raises:
             TransientError: It may be written or not; doing it again is safe.
         """
-        if given.reason == suspension.failure:
-            return
-        act = "Suspension Failed" if given.action == "suspend" else "Restoration Failed"
-        after = {"failure": given.reason, **_names(suspension)}
-        await self._entry(suspension, act, {"phase": suspension.phase}, after, given.reason)
+        await self._entries.failed(suspension, given)
 
     # --- Suspending ---------------------------------------------------------------------------
 
@@ -168,8 +158,7 @@ class Hands:
 
         faults = await self._tried(targets, find)
         if current:
-            before = {str(one.target): _had(one.found) for one in current}
-            await self._intend(suspension, before, current)
+            await self._entries.begun(suspension, current)
         faults += await self._tried(current, lambda one: self._take(suspension, one))
         strays = [one for one in kept if _is_stray(one, targets, current)]
         faults += await self._tried(strays, lambda one: self._let_go(suspension, one))
@@ -201,9 +190,7 @@ class Hands:
             now = await self._looking(suspension, one.target, reading)
             now = replace(now, target=one.target)
             taken = await self._snapshots.keep_taken(suspension, now)
-            if _had(taken) != _had(one.found):
-                before = {str(one.target): _had(taken)}
-                await self._entry(suspension, "Policies Changed Meanwhile", before, None)
+            await self._entries.changed(suspension, Kept(one.found, taken))
         work = self._enforcement.suspend(order, taken)
         await self._looking(suspension, one.target, work)
 
@@ -303,8 +290,7 @@ class Hands:
         kept = await self._snapshots.kept(suspension)
         order = _order(suspension)
         if kept:
-            before = {str(one.target): order.suspension_id for one in kept}
-            await self._intend(suspension, before, kept)
+            await self._entries.begun(suspension, kept)
 
         async def restore(one: Kept) -> None:
             work = self._enforcement.restore(order, one.owed)
@@ -331,63 +317,9 @@ class Hands:
             raise GoneError("; ".join(gone))
         return missing
 
-    # --- The audit log ------------------------------------------------------------------------
-
-    async def _intend(
-        self, suspension: Suspension, before: dict[str, Any], whom: Sequence[Kept]
-    ) -> None:
-        """Write down what is about to be done, once in each phase however often it is tried."""
-        is_suspension = action_of(suspension) == "suspend"
-        act = "Suspension Begun" if is_suspension else "Restoration Begun"
-        lives = sorted(one.found.unique_id for one in whom)
-        if is_settled(suspension):
-            act, lives = f"{act} Again", [*lives, suspension.claim]
-        await self._entry(suspension, act, before, _names(suspension), ",".join(lives))
-
-    async def _entry(
-        self, suspension: Suspension, act: str, before: object, after: object, once: str = ""
-    ) -> None:
-        reasons = [f"{one.reason} (by {one.by})" for one in suspension.holds]
-        if not reasons:
-            reasons = [f"{suspension.why} (by {suspension.by})"]
-        await self._audit.append(
-            act=act,
-            actor="ledgerock",
-            subject=suspension.principal,
-            why="; ".join(reasons),
-            before=before,
-            after=after,
-            # What is mended after it was found to be amiss is done anew: the phase began anew.
-            once=event_id_of(
-                act,
-                suspension.principal,
-                str(suspension.number),
-                str(suspension.phase_at_ms),
-                once,
-            ),
-        )
-
 
 def _order(suspension: Suspension) -> Order:
     return Order(suspension.suspension_id, suspension.mode, suspension.principal)
-
-
-def _names(suspension: Suspension) -> dict[str, Any]:
-    return {
-        "suspension_id": suspension.suspension_id,
-        "number": suspension.number,
-        "mode": suspension.mode,
-    }
-
-
-def _had(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what a target had, by name; the documents are in its snapshot."""
-    return {
-        "unique_id": snapshot.unique_id,
-        "attached": list(snapshot.attached),
-        "inline": [policy.name for policy in snapshot.inline],
-        "keys": {key.id: key.status for key in snapshot.keys},
-    }
 
 
 def _with_targets(kept: Iterable[Kept], targets: Iterable[Target]) -> list[Kept]:

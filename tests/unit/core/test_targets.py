@@ -280,7 +280,7 @@ def test_who_had_a_name_first_is_told_from_whoever_has_it_later() -> None:
 
 def test_agentcore_all_roles_that_serve_others_too_are_named() -> None:
     roles = [f"arn:aws:iam::{HOME}:role/{name}" for name in ("Own", "One", "Two")]
-    shared = {arn: ("agent/x",) for arn in roles[1:]}
+    shared = dict.fromkeys(roles[1:], ("agent/x",))
     with pytest.raises(SharedRoleError, match="role/One also serves agent/x") as error:
         targets_of(AGENT, roles, shared)
     assert error.value.targets == (Target("role", HOME, "One"), Target("role", HOME, "Two"))
