@@ -1,11 +1,12 @@
 """Keys that were not made through provisioning, and tags of ours that others changed.
 
-What is to be done to a user's tags is written down before it is done, and found again through a
-queue where it could not be: metering never waits for IAM.
+What is to be done to a user's tags is written down, and done by the monitor, which finds it through
+a queue: metering never waits for IAM.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -31,6 +32,8 @@ from worker.ports import Clock, Outbox, Record, Records, Tagging
 ATTEMPTS: Final = 10
 TRY_AGAIN_MS: Final = 60_000
 """When tags that could not be mended are tried again."""
+WAIT_SECONDS: Final = 10.0
+"""How long IAM is waited for."""
 IDS_MAX: Final = 200
 """Keys of one user that are remembered; a user has two at a time at most."""
 OPERATORS_TAGS: Final = frozenset({TIER_TAG, TEAM_TAG, "ledgerock:application"})
@@ -85,7 +88,7 @@ class KeyWatch:
             await self._change(fact.subject, fact)
 
     async def tell(self, view: View, facts: Sequence[LifecycleFact], tier: str) -> None:
-        """Announce found keys and changed tags of a user or role, and mend its tags.
+        """Announce found keys and changed tags of a user or role, and have its tags mended.
 
         Args:
             view: What is known of it.
@@ -113,10 +116,9 @@ class KeyWatch:
             await self._outbox.put([notice_of(event, now_ms) for event in events])
         if must_mend and self._tagging is not None and view.last.is_alive:
             await self._change(view.id, None)
-            await self._mend(view.id)
 
     async def keep_up(self) -> None:
-        """Mend tags that could not be mended when that was due. For the monitor.
+        """Mend tags where that is due. For the monitor: IAM may take its time.
 
         Raises:
             TransientError: The queue cannot be read now.
@@ -125,7 +127,8 @@ class KeyWatch:
             return
         async for records in self._records.due(QUEUE_TAGS, self._clock.now_ms()):
             for record in records:
-                await self._mend(record.name)
+                if not await self._mend(record.name):
+                    return  # whatever is due besides does not wait for an IAM that is down
 
     def _is_tampering(self, fact: LifecycleFact, view: View, wanted: Mapping[str, str]) -> bool:
         """Whether somebody else made our own tags other than they are to be."""
@@ -167,22 +170,34 @@ class KeyWatch:
                 return
         raise TransientError(f"{subject}: others are noting its keys at the same time; try again")
 
-    async def _mend(self, subject: str) -> None:
-        """Make our own tags of a user or role what they are to be; what fails stays queued."""
+    async def _mend(self, subject: str) -> bool:
+        """Make our own tags of a user or role what they are to be; what fails stays queued.
+
+        Returns:
+            Whether IAM answered.
+        """
         assert self._tagging is not None  # noqa: S101 - nothing is mended otherwise
         keys, record = await self._read(subject)
         if record is None:
-            return
-        due_at_ms, queue = 0, ""
+            return True
+        has_answered = True
+        self.fault = ""
         try:
-            await self._make(self._tagging, subject, dict(keys.tags))
-            self.fault = ""
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._make(self._tagging, subject, dict(keys.tags))
+        except TimeoutError:
+            self.fault = f"tags of {subject}: IAM did not answer within {WAIT_SECONDS:.0f} seconds"
+            has_answered = False
         except (TransientError, EnforcementError) as error:
             self.fault = str(error)
+            has_answered = not isinstance(error, TransientError)
+        queue, due_at_ms = "", 0
+        if self.fault:
             queue, due_at_ms = QUEUE_TAGS, self._clock.now_ms() + TRY_AGAIN_MS
         version = record.version + 1
         # Where somebody else wrote meanwhile, what they queued stays queued.
         await self._records.write([Record(KEYS, subject, record.body, version, queue, due_at_ms)])
+        return has_answered
 
     async def _make(self, tagging: Tagging, subject: str, wanted: Mapping[str, str]) -> None:
         found = await tagging.tags(subject)

@@ -407,8 +407,12 @@ class TierGiver:
                     if before.revision == 1:  # whoever made it may have died before saying so
                         await self._announce(before)
                     return
+            is_made = wanted is not None and not is_there
+            if is_made and revision > 1:
+                # Before it is kept: nobody could tell afterwards that it had not been there.
+                await self._announce(after)
             if await keep_budget(self._budgets, self._looks, after, self._registry()):
-                if wanted is not None and not is_there:
+                if is_made and revision == 1:
                     await self._announce(after)
                 return
         raise TransientError(f"budget {name}: others are changing it at the same time; try again")

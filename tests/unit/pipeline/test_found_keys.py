@@ -1,5 +1,6 @@
 """Keys that were not made through provisioning, and tags of ours that others change."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -18,11 +19,13 @@ from tests.lifecycle import (
     delete_user,
     tag_user,
 )
+from tests.records import log
 from tests.unit.pipeline.directory_world import World
 from worker.adapters.memory_tagging import MemoryTagging
 from worker.core.directory import DETECTED, INTENT_MS, MANAGED_TAG, PROVISIONED, Keys
 from worker.core.enforcement_names import KEYS
 from worker.core.errors import EnforcementError, TransientError
+from worker.pipeline import found_keys
 from worker.pipeline.found_keys import TRY_AGAIN_MS
 from worker.ports import Record
 
@@ -32,6 +35,13 @@ TIER = "ledgerock:tier"
 
 def world_with(*names: str) -> World:
     return World(subjects=[f"user/{ACCOUNT}/{name}" for name in names or ("alice",)])
+
+
+async def mend(world: World) -> None:
+    """Do what no commit waits for."""
+    directory = world.worker().directory
+    assert directory is not None
+    await directory.do_due()
 
 
 async def provision(world: World, at_ms: int, *key_ids: str, is_open: bool = True) -> None:
@@ -56,6 +66,7 @@ async def test_a_key_made_by_others_is_tagged_budgeted_and_reported_once() -> No
     world = world_with()
     for _ in range(2):
         await world.send(world.worker(), create_user(1), create_key(2, at_ms=NOON + SECOND))
+        await mend(world)
     assert world.tagging.by_subject[USER] == {MANAGED_TAG: DETECTED}
     assert await world.limits(USER) == {"daily": 1}
     [told] = world.told("Unprovisioned Key Detected")
@@ -107,6 +118,7 @@ async def test_an_old_intent_and_another_key_excuse_nobody() -> None:
     await provision(other, NOON, "ACCAOTHER", is_open=False)
     await other.send(other.worker(), create_key(2))
     assert len(other.told("Unprovisioned Key Detected")) == 1
+    await mend(other)
     assert other.tagging.by_subject[USER] == {MANAGED_TAG: PROVISIONED}
 
 
@@ -144,6 +156,7 @@ async def test_tampering_with_our_tags_is_reported_and_mended(event: dict[str, A
     tags.update({"stage": "prod", MANAGED_TAG: "mine", "ledgerock:shadow": "x", TIER: "locked"})
     for _ in range(2):
         await world.send(worker, event)
+        await mend(world)
     assert tags == {MANAGED_TAG: DETECTED, "stage": "prod", TIER: "locked"}
     [told] = world.told("Principal Tags Changed")
     assert (told["principal"], told["changed_by"]) == (USER, ADMIN)
@@ -158,6 +171,7 @@ async def test_a_forged_tag_on_a_user_that_was_just_made_is_taken_away() -> None
     forged = [{"key": MANAGED_TAG, "value": PROVISIONED}]
     await world.send(world.worker(), create_user(1, tags=forged))
     assert len(world.told("Principal Tags Changed")) == 1
+    await mend(world)
     assert world.tagging.by_subject[USER] == {}
 
 
@@ -223,6 +237,7 @@ async def test_an_outage_of_iam_holds_up_nothing_and_tags_are_mended_later() -> 
     directory = worker.directory
     assert directory is not None
     assert directory._found_keys is not None
+    await directory.do_due()
     assert directory._found_keys.fault == "throttled"
     await directory.do_due()  # not due yet
     assert tagging.faults == [denied]
@@ -233,3 +248,28 @@ async def test_an_outage_of_iam_holds_up_nothing_and_tags_are_mended_later() -> 
         await other.do_due()
     assert tagging.by_subject[USER] == {MANAGED_TAG: DETECTED}
     assert [one async for one in world.records.due("tags", world.at_ms + 10**9)] == []
+
+
+class Hanging(MemoryTagging):
+    """IAM that takes the longer the more it is asked."""
+
+    async def tags(self, subject: str) -> dict[str, str] | None:
+        await asyncio.sleep(60)
+        return await super().tags(subject)
+
+
+@asynchronous
+async def test_metering_does_not_wait_for_iam_and_neither_does_what_is_due_besides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(found_keys, "WAIT_SECONDS", 0.01)
+    world = world_with()
+    world.tagging = Hanging([USER, f"user/{ACCOUNT}/bob"])
+    worker = world.worker()
+    async with asyncio.timeout(5):
+        await world.send(worker, create_key(2), create_key(3, "bob", key_id="ACCABOB"), log(4))
+        for left in (1, 0):  # one of them each time
+            await mend(world)
+            due = [one async for chunk in world.records.due("tags", world.at_ms) for one in chunk]
+            assert len(due) == left
+    assert await world.limits(USER) == {"daily": 1}

@@ -259,6 +259,23 @@ async def test_a_half_made_agentcore_budget_heals_when_the_event_comes_again(
 
 
 @asynchronous
+async def test_a_budget_that_is_given_again_is_announced_though_its_worker_died() -> None:
+    world = World()
+    await world.send(world.worker(), tag_user(1, {"ledgerock:tier": "gold"}))
+    await world.send(world.worker(), tag_user(2, {"ledgerock:tier": "none"}, at_ms=NOON + SECOND))
+    given = world.budgets
+    world.budgets = Breaking(1, after=True)
+    world.budgets._budgets = given._budgets
+    again = world.delivery(tag_user(3, {"ledgerock:tier": "gold"}, at_ms=NOON + 2 * SECOND))
+    [done] = await world.worker().process([again])
+    assert done.result is DeliveryResult.DEFERRED
+    [done] = await world.worker().process([again])
+    assert done.result is DeliveryResult.ACKNOWLEDGED
+    assert [one.revision for one in (await world.given()).values()] == [3]
+    assert len(world.told("Budget Initialized")) == 2
+
+
+@asynchronous
 async def test_many_workers_at_once_give_each_budget_once() -> None:
     world = World()
     jobs = [world.send(world.worker(), create_runtime(1)) for _ in range(8)]
