@@ -110,3 +110,12 @@ async def test_budgets_that_changed_since_are_found_removed_ones_included(
             assert await state.budgets.put(budget)
         assert await state.budgets.changed(then + 120) == [removed, later]
         assert len(await state.budgets.changed(0)) == 120, "each is listed once, as it is"
+        known = {one.name: one for one in await state.budgets.budgets()}
+        assert await state.budgets.changed(0, known) == []
+        # At the same instant, as two commands may: it is a change all the same.
+        again = _next(removed, is_removed=False)
+        assert await state.budgets.put(again)
+        assert await state.budgets.changed(then + 120, known) == [again]
+        assert await state.budgets.changed(then + 2_000, known | {"b003": kept[3]}) == [again]
+        known.pop("b007")
+        assert await state.budgets.changed(then + 120, known) == [again, later]

@@ -324,6 +324,9 @@ async def test_one_budget_that_changed_is_found_without_reading_the_others() -> 
         [(query, asked), (read, wanted)] = seen.requests
         assert (query, asked["IndexName"], read) == ("query", DUE_INDEX, "batch_get_item")
         assert len(wanted["RequestItems"][table.name]["Keys"]) == 1
+        known = {one.name: one for one in (*kept, changed)}
+        assert await DynamoBudgets(table).changed(0, known) == []
+        assert [kind for kind, _ in seen.requests[2:]] == ["query"], "nothing is read"
         assert await DynamoBudgets(table).find("b008") == kept[8]
         assert await DynamoBudgets(table).changed(2_000) == []
 

@@ -5,7 +5,7 @@ it uses nothing but the rows that were written down.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from fractions import Fraction
@@ -134,9 +134,11 @@ class Budgets(MemoryBudgets):
         self.faulty.strike("budgets")
         return await super().budgets()
 
-    async def changed(self, since_ms: int) -> list[Budget]:
+    async def changed(
+        self, since_ms: int, known: Mapping[str, Budget] | None = None
+    ) -> list[Budget]:
         self.faulty.strike("budgets")
-        return await super().changed(since_ms)
+        return await super().changed(since_ms, known)
 
 
 class Outbox(MemoryOutbox):

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -231,6 +232,15 @@ class StateTable:
             limit: Of a chunk.
             from_ms: When it is due at the soonest; None for whenever.
         """
+        items = self.waiting(queue, until_ms, limit, from_ms=from_ms)
+        async with aclosing(items) as pages:
+            async for page in pages:
+                yield [{"pk": item["pk"], "sk": item["sk"]} for item in page]
+
+    async def waiting(
+        self, queue: str, until_ms: int | None, limit: int, *, from_ms: int | None = None
+    ) -> AsyncGenerator[list[Item], None]:
+        """Yield, in chunks, what the index lists of what waits in a queue; see `due`."""
         await self.prepare()
         condition, values = "q = :q", {":q": {"S": queue}}
         if from_ms is not None and until_ms is not None:
@@ -253,7 +263,7 @@ class StateTable:
             ExpressionAttributeValues=values,
             Limit=limit,
         ):
-            yield [{"pk": item["pk"], "sk": item["sk"]} for item in page]
+            yield page
 
     async def put(self, item: Item) -> None:
         """Write an item, whatever was there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from worker.adapters.state_values import (
@@ -10,6 +10,7 @@ from worker.adapters.state_values import (
     decoded_budget,
     decoded_notice,
     encoded,
+    is_known,
     settled,
 )
 from worker.core.budget_terms import Budget
@@ -31,9 +32,12 @@ class MemoryBudgets:
         """Return all budgets; see the port."""
         return [self._budgets[name] for name in sorted(self._budgets)]
 
-    async def changed(self, since_ms: int) -> list[Budget]:
-        """Return the budgets that were last changed since then."""
-        return [budget for budget in await self.budgets() if budget.created_at_ms >= since_ms]
+    async def changed(
+        self, since_ms: int, known: Mapping[str, Budget] | None = None
+    ) -> list[Budget]:
+        """Return the budgets that were last changed since then; see the port."""
+        changed = [one for one in await self.budgets() if one.created_at_ms >= since_ms]
+        return [one for one in changed if not is_known(known, one.name, one.revision)]
 
     async def find(self, name: str) -> Budget | None:
         """Return a budget."""

@@ -7,7 +7,7 @@ that do not know them leave them alone, so that the file's format stays what it 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from worker.adapters.state_values import (
     decoded_notice,
     decoded_profile,
     encoded,
+    is_known,
     settled,
 )
 from worker.core.budget_terms import Budget
@@ -104,12 +105,17 @@ class SqliteBudgets:
         rows = self._file.rows("SELECT body FROM budget ORDER BY name")
         return [decoded_budget(body) for (body,) in rows]
 
-    async def changed(self, since_ms: int) -> list[Budget]:
+    async def changed(
+        self, since_ms: int, known: Mapping[str, Budget] | None = None
+    ) -> list[Budget]:
         """Return the budgets that were last changed since then: a range of an index."""
         rows = self._file.rows(
-            "SELECT body FROM budget WHERE json_extract(body, '$.created_at_ms') >= ?", since_ms
+            "SELECT name, revision, body FROM budget "
+            "WHERE json_extract(body, '$.created_at_ms') >= ?",
+            since_ms,
         )
-        return sorted((decoded_budget(body) for (body,) in rows), key=lambda budget: budget.name)
+        new = [body for name, revision, body in rows if not is_known(known, name, revision)]
+        return sorted((decoded_budget(body) for body in new), key=lambda budget: budget.name)
 
     async def find(self, name: str) -> Budget | None:
         """Return a budget."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -35,6 +36,12 @@ def decoded_notice(text: str) -> Notice:
 def decoded_profile(text: str) -> ApplicationProfile:
     """Undo `encoded`."""
     return _PROFILES.decode(text)
+
+
+def is_known(known: Mapping[str, Budget] | None, name: str, revision: int) -> bool:
+    """Whether a revision of a budget is among those that are known."""
+    before = None if known is None else known.get(name)
+    return before is not None and before.revision == revision
 
 
 def is_audit(partition: str) -> bool:

@@ -16,7 +16,12 @@ REFRESH_SECONDS: Final = 5.0
 REFRESH_ALL_SECONDS: Final = 3_600.0
 """How long it is added to before all of it is read again."""
 CHANGED_BEFORE_MS: Final = 120_000
-"""How far an index may be behind, and writers' clocks apart."""
+"""How far an index may be behind, and writers' clocks be slow as a rule."""
+FURTHER_SECONDS: Final = 30.0
+FURTHER_BEFORE_MS: Final = 900_000
+"""Now and then it is asked for changes since longer ago. Clocks may be ten minutes apart: AWS
+takes requests that were signed within five minutes of its own time (IAM User Guide: "Elements of
+an AWS API request signature")."""
 
 Wanted = tuple[Budget, BudgetPeriod]
 Periods = dict[tuple[str, int, int], Wanted]
@@ -50,6 +55,7 @@ class KnownBudgets:
         self._read_at: float | None = None
         self._all_at: float = 0.0
         self._read_at_ms = 0
+        self._further_at, self._further_at_ms = 0.0, 0
         # Leaves looked at since the budgets were read: budgets made meanwhile are due for them.
         self._unread: set[Leaf] = set()
 
@@ -82,11 +88,15 @@ class KnownBudgets:
             # What is looked at while this reads may miss a budget both now and in the answer.
             earlier, self._unread = self._unread, set(touched)
             is_all = self._read_at is None or started - self._all_at >= REFRESH_ALL_SECONDS
+            is_further = is_all or started - self._further_at >= FURTHER_SECONDS
             try:
                 if is_all:
                     found = await self._budgets.budgets()
                 else:
-                    found = await self._budgets.changed(self._read_at_ms - CHANGED_BEFORE_MS)
+                    since_ms = self._read_at_ms - CHANGED_BEFORE_MS
+                    if is_further:
+                        since_ms = self._further_at_ms - FURTHER_BEFORE_MS
+                    found = await self._budgets.changed(since_ms, self._by_name)
             except BaseException:
                 self._unread |= earlier
                 raise
@@ -97,6 +107,8 @@ class KnownBudgets:
             self._read_at, self._read_at_ms = started, started_ms
             if is_all:
                 self._all_at = started
+            if is_further:
+                self._further_at, self._further_at_ms = started, started_ms
             return ([], set()) if is_first else (new, earlier | self._unread)
 
     def _is_new(self, budget: Budget) -> bool:

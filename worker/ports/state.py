@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from worker.core.budget_terms import Budget
@@ -25,11 +25,18 @@ class BudgetStore(Protocol):
     async def budgets(self) -> list[Budget]:
         """Return all budgets, strongly read, by name, removed ones included."""
 
-    async def changed(self, since_ms: int) -> list[Budget]:
+    async def changed(
+        self, since_ms: int, known: Mapping[str, Budget] | None = None
+    ) -> list[Budget]:
         """Return the budgets whose revision was made at `since_ms` or later, and perhaps others.
 
         Found through an index, at a cost that depends on what changed alone. The index may be
         behind by a moment, and writers' clocks differ: ask for some minutes more.
+
+        Args:
+            since_ms: Epoch milliseconds UTC, by the clocks of those who made the revisions.
+            known: Budgets by name that are known; those whose revision is not another one by
+                now are not read, and may be left out.
         """
 
     async def find(self, name: str) -> Budget | None:
