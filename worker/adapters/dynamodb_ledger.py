@@ -21,6 +21,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
+from worker.adapters import dynamodb_progress as progress
 from worker.adapters.aws_errors import error_code
 from worker.adapters.clock import SystemClock
 from worker.adapters.dynamodb_purge import purge
@@ -401,29 +402,15 @@ class DynamoLedger(DynamoBooks):
     async def keep_progress(self, name: str, note: str | None) -> None:
         """Keep or remove a job's note."""
         await self._prepare()
-        if self._discarded is not None:
-            return
-        key = items.note_key(name)
-        if note is None:
-            await self._dynamo.call("delete_item", TableName=self._balances, Key=key)
-        else:
-            item = {**key, "note": {"S": note}}
-            await self._dynamo.call("put_item", TableName=self._balances, Item=item)
+        if self._discarded is None:
+            await progress.keep(self._dynamo, self._balances, name, note)
 
     async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
         """Replace a job's note if it is still what it was; a lost answer counts as made."""
         await self._prepare()
         if self._discarded is not None:
             return True
-        put: dict[str, Any] = {
-            "TableName": self._balances,
-            "Item": {**items.note_key(name), "note": {"S": note}},
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-        if before is not None:
-            put["ConditionExpression"] = "note = :before"
-            put["ExpressionAttributeValues"] = {":before": {"S": before}}
-        return not await self._dynamo.transact([{"Put": put}])
+        return await progress.replace(self._dynamo, self._balances, name, before, note)
 
     # --- Interned values ---------------------------------------------------------------------
 
