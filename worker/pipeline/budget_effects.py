@@ -33,6 +33,7 @@ from worker.core.registry import Registry
 from worker.pipeline.budget_states import (
     MEMBER_WAIT_MS,
     BudgetStates,
+    member_key,
     member_of,
     member_record,
 )
@@ -260,7 +261,7 @@ class BudgetEffects:
             return
         budget = await self._budgets.find(status.budget)
         period = None if budget is None else self.period(status, budget)
-        if budget is None or period is None:
+        if budget is None or budget.is_removed or period is None:
             await self._later(member, now_ms + MEMBER_WAIT_MS)
             return
         await self._put(member.principal, self._hold_of(status, budget, period), done)
@@ -328,17 +329,27 @@ class BudgetEffects:
 
     async def _lift_all(self, status: BudgetStatus, lift: Lift, done: Monitored) -> None:
         if not is_group(lift.scope):
-            if status.state != "suspended" or status.scope != lift.scope:
-                await self._take(Scope.parse(lift.scope).id, status, done)
+            principal = Scope.parse(lift.scope).id
+            if not await self._is_held_now(principal, status):
+                await self._take(principal, status, done)
             return
         for member in await self._states.members(status):
             # One of a later crossing is the business of a later status than this.
             if _is_current(member, status) or member.crossed_at_ms > status.crossed_at_ms:
                 continue
-            await self._take(member.principal, status, done)
+            if not _is_of(member.principal, status):
+                await self._take(member.principal, status, done)
             if lift.again_at_ms:
                 record = member_record(member, status, self._clock.now_ms())
                 await self._states.records.remove(record)
+
+    async def _is_held_now(self, principal: str, status: BudgetStatus) -> bool:
+        """Whether a suspended budget holds a principal, be it for itself or as a member."""
+        if not is_group(status.scope):
+            return _is_of(principal, status)
+        key = member_key(status.budget, status.first_day, principal)
+        record = await self._states.records.get(*key)
+        return record is not None and _is_current(member_of(record), status)
 
     async def _found(self, status: BudgetStatus) -> BudgetStatus:
         """Return a status as it is by now."""
@@ -356,6 +367,13 @@ def _is_current(member: Member, status: BudgetStatus) -> bool:
     """Whether a member spent of what is exhausted now, and not of what was before."""
     is_exhausted = status.state in EXHAUSTED and not status.is_closed
     return is_exhausted and member.crossed_at_ms == status.crossed_at_ms
+
+
+def _is_of(principal: str, status: BudgetStatus) -> bool:
+    """Whether a suspended budget is a principal's own."""
+    is_suspended = status.state == "suspended" and not status.is_closed
+    own = None if is_group(status.scope) else Scope.parse(status.scope)
+    return is_suspended and own is not None and own.id == principal
 
 
 def _is_same_suspension(before: BudgetStatus, now: BudgetStatus) -> bool:

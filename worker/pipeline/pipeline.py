@@ -477,7 +477,7 @@ class Pipeline:
         except RefusedError:
             # Whoever isolates the call does not come back for the others, which may be booked.
             if self.budgets is not None:
-                await self.budgets.look(digest.batch.leaves_touched())
+                await self.budgets.look(digest.batch.leaves_touched(), spending=())
             raise
         await self._after(digest, committed)
         return committed

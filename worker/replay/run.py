@@ -170,7 +170,8 @@ async def _finish(pipeline: Pipeline, figures: ReplayFigures) -> None:
         figures.post(followed.postings)
         moved |= followed.moved
     if pipeline.budgets is not None and moved:
-        await pipeline.budgets.look(moved)
+        # Who is moved spends nothing just now.
+        await pipeline.budgets.look(moved, spending=())
 
 
 def _how_far(figures: ReplayFigures, listing: Listing) -> ReplayProgress:

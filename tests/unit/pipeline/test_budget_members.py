@@ -7,14 +7,18 @@ import msgspec
 import pytest
 
 from tests.calls import asynchronous
-from tests.unit.pipeline.budget_world import ALICE, OCTOBER, World
+from tests.unit.pipeline.budget_world import ALICE, OCTOBER, World, spent
 from worker.core.budget_terms import Scope
 from worker.core.enforcement import BudgetStatus, Lift
 from worker.core.errors import TransientError
+from worker.core.registry import PrincipalFact, Registry
 from worker.pipeline.budget_effects import BudgetEffects, Monitored
-from worker.pipeline.budget_states import record_of
+from worker.pipeline.budget_states import member_key, record_of
 from worker.ports import Record
 
+ME = Scope("principal", ALICE)
+TEAM = Scope("team", "research")
+TEAMS = Registry(principals=(PrincipalFact(match="user/111122223333/*", team="research"),))
 DAY_MS = 86_400_000
 MANY = [f"user/111122223333/u{number}" for number in range(120)]
 
@@ -27,7 +31,7 @@ def exhausted(world: World, crossed_at_ms: int, **more: Any) -> BudgetStatus:
         first_day=OCTOBER,
         end_ms=world.now + 20 * DAY_MS,
         state="suspended",
-        scope="team/x",
+        scope="team/research",
         crossed_at_ms=crossed_at_ms,
         changed_at_ms=world.now,
         checked_at_ms=world.now,
@@ -105,10 +109,10 @@ async def test_who_was_noted_anew_is_not_let_go_with_those_of_before() -> None:
     """The monitor lifts what an earlier crossing held while the limit is reached once more."""
     world = World()
     states = world.watch.states
-    lifted = exhausted(world, 100, lifts=(Lift("team/x", world.now),))
+    lifted = exhausted(world, 100, lifts=(Lift("team/research", world.now),))
     lifted = msgspec.structs.replace(lifted, state="active")
     assert await world.records.write([record_of(lifted)])
-    await world.make("g", Scope("team", "x"), 10, action="suspend")
+    await world.make("g", TEAM, 10, action="suspend")
     again = msgspec.structs.replace(lifted, state="suspended", crossed_at_ms=200, version=2)
     real = world.records.partition
 
@@ -123,6 +127,42 @@ async def test_who_was_noted_anew_is_not_let_go_with_those_of_before() -> None:
     await effects.work(lifted, Monitored())
     [member] = await states.members(again)
     assert (member.principal, member.crossed_at_ms) == (ALICE, 200)
+
+
+@asynchronous
+async def test_who_spent_of_a_removed_budget_is_not_held() -> None:
+    world = World()
+    made = await world.make("g", TEAM, 10, action="suspend", grace_seconds=0)
+    assert await world.records.write([record_of(exhausted(world, 100))])
+    await world.watch.states.note(exhausted(world, 100), {ALICE})
+    removed = msgspec.structs.replace(made, revision=2, is_removed=True, created_at_ms=world.now)
+    assert await world.budgets.put(removed)
+    record = await world.records.get(*member_key("g", OCTOBER, ALICE))
+    assert record is not None
+    await effects_of(world).member(record, Monitored())
+    assert await world.held() == []
+
+
+@asynchronous
+@pytest.mark.parametrize("is_first_team", [True, False])
+async def test_who_is_held_anew_is_not_let_go_for_what_was_before(is_first_team: bool) -> None:
+    """The budget passes from the team to one of its members, or from her to the team."""
+    world = World(TEAMS)
+    before, after = (TEAM, ME) if is_first_team else (ME, TEAM)
+    await world.make("g", before, 10, action="suspend", grace_seconds=0)
+    await world.spend(spent(1, 12))
+    await world.announce()
+    await world.run(5)
+    assert await world.held() == ["g"]
+    await world.make("g", after, 10, action="suspend", grace_seconds=0)
+    await world.wait(10)
+    await world.spend(spent(2, 12))
+    await world.announce()
+    await world.run(5)
+    assert await world.held() == ["g"]
+    for _ in range(20):
+        await world.run(10)
+        assert await world.held() == ["g"]
 
 
 def effects_of(world: World) -> BudgetEffects:
