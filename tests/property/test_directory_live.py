@@ -27,8 +27,9 @@ from worker.core.enforcement_names import DIRECTORY
 from worker.core.errors import TransientError
 from worker.core.results import DeliveryResult
 from worker.pipeline import Pipeline
-from worker.pipeline.directory import REFRESH_SECONDS, STALE_SECONDS
+from worker.pipeline.directory import REFRESH_SECONDS
 from worker.pipeline.giving import subject_of
+from worker.pipeline.rechecks import STALE_SECONDS
 from worker.ports import Delivery, Record
 
 SECOND = 1_000

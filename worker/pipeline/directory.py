@@ -48,19 +48,14 @@ from worker.pipeline.found_keys import KeyWatch
 from worker.pipeline.giving import TierGiver
 from worker.pipeline.knowledge import Knowledge, all_records, changed_since
 from worker.pipeline.notices import notice_of
+from worker.pipeline.rechecks import STALE_SECONDS, Rechecks
 from worker.ports import Clock, Ledger, Outbox, Rebooking, Records
 
 REFRESH_SECONDS: Final = 5.0
 """How often it is asked what changed."""
-STALE_SECONDS: Final = 20.0
-"""After so long calls are looked for once more: whoever books asks every few seconds, and a commit
-takes less than the rest."""
 LATE_SECONDS: Final = 15.0
 """Whoever booked under what it knew longer ago than that looks for what it booked itself: the
 others may have looked before."""
-HEARD_MAX: Final = 1_000
-HEARD_SECONDS: Final = 3_600.0
-"""How many changes are remembered, if they were heard of longer ago than any commit takes."""
 BEHIND_MS: Final = 120_000
 """How far an index may be behind, and writers' clocks apart."""
 RECENT_MS: Final = 900_000
@@ -70,8 +65,6 @@ LOOK_BACK_MS: Final = 86_400_000
 """How far before such a change calls are looked for."""
 PAGE: Final = 200
 WRITTEN_TOGETHER: Final = 20
-RECHECKS_MAX: Final = 4
-"""Times at which calls of one subject are looked for again; the first and the last ones count."""
 ATTEMPTS: Final = 20
 ROLE_KINDS: Final = frozenset({"created", "updated", "deleted"})
 
@@ -94,13 +87,6 @@ class Followed(msgspec.Struct, frozen=True):
     def moved(self) -> set[Leaf]:
         """Leaves that calls were rebooked from and to; their budgets are due for a look."""
         return set(self.changes)
-
-
-class _Recheck(msgspec.Struct):
-    """Calls of a subject's identities are to be looked for: since when, and at which times."""
-
-    from_ms: int
-    times: list[float]
 
 
 class DirectoryWatch:
@@ -151,15 +137,12 @@ class DirectoryWatch:
         self._monotonic = monotonic
         self.at_end = at_end
         self._changes = Changes(ledger)
-        self._known = Knowledge(records, clock, team_tag, self._changed)
+        self._rechecks = Rechecks(self._look, monotonic)
+        self._known = Knowledge(records, clock, team_tag, self._rechecks.changed)
         self._asked_at: float | None = None
         self._asked_at_ms = 0
         self._asking = asyncio.Lock()
         self._loading: tuple[float, int, str] | None = None
-        self._rechecks: dict[str, _Recheck] = {}
-        self._rechecking = asyncio.Lock()
-        # When a change of a subject was last heard of, and since when calls are affected.
-        self._heard: dict[str, tuple[float, int]] = {}
         self.agent_moved: Callable[[str], Awaitable[object]] | None = None
         """Is told of each agent whose roles change: a suspended one needs another look."""
 
@@ -192,7 +175,7 @@ class DirectoryWatch:
                 may_move = self._known.take(record)
                 if may_move and record.due_at_ms >= now_ms - RECENT_MS:
                     times = [now, now + STALE_SECONDS] if at_once else [now + STALE_SECONDS]
-                    self._recheck(record.name, record.due_at_ms - LOOK_BACK_MS, *times)
+                    self._rechecks.add(record.name, record.due_at_ms - LOOK_BACK_MS, *times)
             self._loading = now, now_ms, page[-1].name
         self._asked_at, self._asked_at_ms = now, now_ms
         self._loading = None
@@ -249,9 +232,6 @@ class DirectoryWatch:
             for record in records:
                 self._known.hear(record)
         self._asked_at, self._asked_at_ms = now, asked_ms
-        if len(self._heard) > HEARD_MAX:
-            old = now - HEARD_SECONDS
-            self._heard = {name: one for name, one in self._heard.items() if one[0] >= old}
 
     async def booked_late(self, known_at: float | None, poster: Poster) -> None:
         """Look for calls that were just booked, if others may have looked for them before.
@@ -268,10 +248,7 @@ class DirectoryWatch:
         async with self._asking:
             if not self._is_fresh():
                 await self._ask(poster)
-        now = self._monotonic()
-        for name, (heard_at, from_ms) in self._heard.items():
-            if heard_at >= known_at:
-                self._recheck(name, from_ms, now)
+        self._rechecks.repeat(known_at)
         await self.recheck(self.knowing(poster))
 
     def knowing(self, poster: Poster) -> Poster:
@@ -311,7 +288,7 @@ class DirectoryWatch:
             moving = [at_ms for fact in told for at_ms in self._moves(fact)]
             if moving:
                 await self._rebook(self._identities(view), min(moving), poster)
-                self._recheck(name, min(moving), self._monotonic() + STALE_SECONDS)
+                self._rechecks.add(name, min(moving), self._monotonic() + STALE_SECONDS)
                 if self.agent_moved is not None and name.startswith(AGENT):
                     await self.agent_moved(name)
             await self._settle(view, told, poster)
@@ -412,40 +389,17 @@ class DirectoryWatch:
         is_anew = bool(self._known.learned.get(fact.subject, NOTHING_LEARNED).incarnations)
         return [min(fact.at_ms, *times)] if times else [fact.at_ms] if is_anew else []
 
-    def _changed(self, name: str, from_ms: int) -> None:
-        """Have calls looked for now, and once more when all know of a change."""
-        now = self._monotonic()
-        self._recheck(name, from_ms, now, now + STALE_SECONDS)
-        before = self._heard.get(name, (now, from_ms))
-        self._heard[name] = now, min(from_ms, before[1])
-
-    def _recheck(self, name: str, from_ms: int, *times: float) -> None:
-        """Have calls of a subject looked for at some times."""
-        before = self._rechecks.get(name)
-        if before is None:
-            self._rechecks[name] = _Recheck(from_ms, list(times))
-            return
-        before.from_ms = min(before.from_ms, from_ms)
-        first, *others = sorted({*before.times, *times})
-        # However often it changes: the first time comes, and so does the last one.
-        before.times = [first, *others[-(RECHECKS_MAX - 1) :]]
-
     async def recheck(self, poster: Poster) -> None:
         """Look for calls of those who changed, where that is due by now.
 
         Raises:
             TransientError: What is left stays due.
         """
-        if self.at_end:
-            return
-        async with self._rechecking:
-            now = self._monotonic()
-            for name in [name for name, one in self._rechecks.items() if one.times[0] <= now]:
-                one = self._rechecks[name]
-                await self._rebook(self._identities(await self._view(name)), one.from_ms, poster)
-                one.times = [at for at in one.times if at > now]
-                if not one.times:
-                    self._rechecks.pop(name, None)
+        if not self.at_end:
+            await self._rechecks.run(poster)
+
+    async def _look(self, name: str, from_ms: int, poster: Poster) -> None:
+        await self._rebook(self._identities(await self._view(name)), from_ms, poster)
 
     async def _rebook(self, identities: Collection[str], from_ms: int, poster: Poster) -> None:
         """Rebook calls of some identities that are booked otherwise than they would be now."""

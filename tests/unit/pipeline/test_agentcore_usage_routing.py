@@ -26,7 +26,8 @@ from worker.core.errors import TransientError
 from worker.core.ledger import Entry
 from worker.core.registry import Agent, Registry, TrustRule
 from worker.core.results import DeliveryResult
-from worker.pipeline.directory import REFRESH_SECONDS, STALE_SECONDS
+from worker.pipeline.directory import REFRESH_SECONDS
+from worker.pipeline.rechecks import STALE_SECONDS
 from worker.ports import Rebooking
 
 OTHER_ROLE = f"role/{ACCOUNT}/scribe-role"

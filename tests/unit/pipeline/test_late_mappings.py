@@ -13,7 +13,7 @@ from worker.adapters.memory_records import MemoryRecords
 from worker.core.errors import TransientError
 from worker.core.results import DeliveryResult
 from worker.pipeline import Pipeline
-from worker.pipeline.directory import STALE_SECONDS
+from worker.pipeline.rechecks import STALE_SECONDS, Rechecks
 from worker.ports import Record
 
 SECOND = 1_000
@@ -133,14 +133,16 @@ async def test_tags_from_before_a_user_was_made_are_taken_back_though_the_worker
     assert await world.costs() == {USER: COST}
 
 
-@asynchronous
-async def test_who_changes_all_the_time_is_looked_for_all_the_same() -> None:
+def test_who_changes_all_the_time_is_looked_for_all_the_same() -> None:
     world = World()
-    directory = world.worker().directory
-    assert directory is not None
+    rechecks = Rechecks(nothing, lambda: world.seconds)
     for _ in range(30):
-        directory._changed(USER, NOON)
+        rechecks.changed(USER, NOON)
         world.wait(1)
     # At most four times are kept: the first comes, and so does the last one.
-    times = directory._rechecks[USER].times
+    times = rechecks.times(USER)
     assert (times[0], times[-1], len(times)) == (0.0, 29.0 + STALE_SECONDS, 4)
+
+
+async def nothing(*_: object) -> None:
+    """Find nothing."""
