@@ -5,7 +5,8 @@ The container worker, the Lambda handlers and the replay all book through `Pipel
 
 from worker.pipeline.digest import Digest, Digester, EvidenceRecord, Window, undecodable
 from worker.pipeline.isolation import Isolation, put_aside
-from worker.pipeline.pipeline import Figures, Pipeline, Step
+from worker.pipeline.pipeline import Pipeline
+from worker.pipeline.steps import Figures, Step
 
 __all__ = [
     "Digest",

@@ -8,8 +8,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
-import msgspec
-
 from worker.core.decoders import Decoder
 from worker.core.errors import ConfigurationError, RefusedError, TransientError
 from worker.core.ledger import Amounts, Leaf
@@ -21,9 +19,10 @@ from worker.core.results import (
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.digest import Digest, Digester
 from worker.pipeline.directory import DirectoryWatch
-from worker.pipeline.ending import decode_delivery, deferred, is_malformed, processed, remade
+from worker.pipeline.ending import decode_delivery, deferred, processed, remade
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
+from worker.pipeline.steps import Decoded, Figures, Step
 from worker.pipeline.usage import UsageWatch
 from worker.ports import Committed, Delivery, Ledger, Processed, Quarantine
 
@@ -36,75 +35,6 @@ THREAD_BYTES: Final = 65_536
 
 PROBE: Final = "worker probe"
 """Name of a note that nobody leaves: to ask for it is to ask whether the ledger answers."""
-
-
-class Figures(msgspec.Struct, gc=False):
-    """What one commit did.
-
-    Attributes:
-        records: Records decoded; the sum of the five results below.
-        recorded: First sight of a call.
-        upgraded: Better evidence of a known call.
-        duplicates: Nothing new.
-        ignored: No calls.
-        quarantined: Not understood, kept aside.
-        unpriced_calls: Calls without a rate, net.
-        unmetered_calls: Calls without counts, net.
-        crossings: Thresholds newly found crossed.
-        first_at_ms: Time of the oldest call among them, epoch milliseconds UTC; 0 for none.
-        commit_seconds: How long the commit took.
-        references: Records among the ignored that only name objects.
-    """
-
-    records: int = 0
-    recorded: int = 0
-    upgraded: int = 0
-    duplicates: int = 0
-    ignored: int = 0
-    quarantined: int = 0
-    unpriced_calls: int = 0
-    unmetered_calls: int = 0
-    crossings: int = 0
-    first_at_ms: int = 0
-    commit_seconds: float = 0.0
-    references: int = 0
-
-
-class _Decoded(msgspec.Struct, frozen=True):
-    """A delivery and what it holds."""
-
-    delivery: Delivery
-    outcomes: list[Outcome]
-
-    @property
-    def names_objects(self) -> bool:
-        """Whether any of its records is a notification."""
-        return any(isinstance(outcome, ObjectReference) for outcome in self.outcomes)
-
-    def holds_malformed(self, unpostable: frozenset[str]) -> bool:
-        """Whether any of its records has to be put aside."""
-        return any(is_malformed(outcome, unpostable) for outcome in self.outcomes)
-
-
-class Step(msgspec.Struct):
-    """What came of one commit: the deliveries that ended with it, and its figures.
-
-    A delivery that names objects ends with the last of its commits.
-
-    Attributes:
-        processed: How deliveries ended.
-        figures: What the commit did.
-        error: Why it failed, if it did: all its deliveries are deferred.
-    """
-
-    processed: list[Processed]
-    figures: Figures
-    error: Exception | None = None
-
-    def waits_for(self, decoded: _Decoded) -> bool:
-        """Whether a delivery of this commit has not ended with it."""
-        receipt = decoded.delivery.receipt
-        return decoded.names_objects and all(one.receipt != receipt for one in self.processed)
 
 
 class Pipeline:
@@ -213,8 +143,8 @@ class Pipeline:
         Each delivery ends in exactly one step. What cannot be finished by `deadline` (time of
         the event loop, seconds) is deferred; its objects keep what was booked of them.
         """
-        naming: list[_Decoded] = []
-        group: list[_Decoded] = []
+        naming: list[Decoded] = []
+        group: list[Decoded] = []
         try:
             async with asyncio.timeout_at(deadline):
                 known_at = await self._catch_up()
@@ -225,7 +155,7 @@ class Pipeline:
         for number, delivery in enumerate(deliveries, 1):
             outcomes = await self._decode(delivery)
             digester.add(outcomes)
-            group.append(_Decoded(delivery, outcomes))
+            group.append(Decoded(delivery, outcomes))
             if number < len(deliveries) and not digester.is_full(GROUP_CALLS, GROUP_OTHERS):
                 continue
             digest = digester.digest()
@@ -254,7 +184,7 @@ class Pipeline:
                 pass  # it stays due
 
     async def _group(
-        self, group: Sequence[_Decoded], digest: Digest, deadline: float | None
+        self, group: Sequence[Decoded], digest: Digest, deadline: float | None
     ) -> Step:
         """Book deliveries that were decoded together.
 
@@ -300,7 +230,7 @@ class Pipeline:
         return None
 
     async def _all_objects(
-        self, naming: Sequence[_Decoded], deadline: float | None
+        self, naming: Sequence[Decoded], deadline: float | None
     ) -> AsyncGenerator[Step, None]:
         """Book the objects of several deliveries side by side: a huge one holds up no other.
 
@@ -308,7 +238,7 @@ class Pipeline:
         """
         steps: asyncio.Queue[Step | Exception | None] = asyncio.Queue()
 
-        async def read(one: _Decoded) -> None:
+        async def read(one: Decoded) -> None:
             try:
                 async with aclosing(self._objects(one, deadline)) as found:
                     async for step in found:
@@ -334,9 +264,7 @@ class Pipeline:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
 
-    async def _objects(
-        self, naming: _Decoded, deadline: float | None
-    ) -> AsyncGenerator[Step, None]:
+    async def _objects(self, naming: Decoded, deadline: float | None) -> AsyncGenerator[Step, None]:
         """Book the objects that a delivery names; the last step ends the delivery."""
         assert self.objects is not None  # noqa: S101 - nothing names objects otherwise
         delivery, outcomes = naming.delivery, naming.outcomes
