@@ -12,9 +12,7 @@ until a second write says that it is done. So it may run twice at once, and die 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, TypeVar
 
 import msgspec
 
@@ -27,18 +25,16 @@ from worker.core.enforcement_names import QUEUE_MONITOR, day_name, status_partit
 from worker.core.errors import LedgerockError
 from worker.core.ledger import MS_PER_DAY
 from worker.core.registry import Registry
-from worker.pipeline.budget_effects import BudgetEffects, Monitored
+from worker.pipeline.budget_effects import BudgetEffects
 from worker.pipeline.budget_looks import DueLook, due_look, is_look
 from worker.pipeline.budget_states import is_member, status_of
 from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.monitored import Monitored
+from worker.pipeline.side_by_side import side_by_side
 from worker.ports import BudgetStore, Clock, Holds, Outbox, Record
 
 __all__ = ["Monitor", "Monitored"]
 
-AT_ONCE: Final = 16
-"""Budgets that are worked on side by side."""
-
-_Item = TypeVar("_Item")
 _Before = dict[tuple[str, int], BudgetStatus]
 _Wanted = tuple[Budget, BudgetPeriod]
 
@@ -120,11 +116,9 @@ class Monitor:
         looks = [record for record in records if is_look(record)]
         members = [record for record in records if is_member(record)]
         statuses = self._readable(records, done)
-        await _side_by_side(looks, lambda one: self._safely(self._due_look(one, done), done))
+        await side_by_side(looks, lambda one: self._safely(self._due_look(one, done), done))
         await self._statuses(statuses, done)
-        await _side_by_side(
-            members, lambda one: self._safely(self._effects.member(one, done), done)
-        )
+        await side_by_side(members, lambda one: self._safely(self._effects.member(one, done), done))
 
     @staticmethod
     def _readable(records: Iterable[Record], done: Monitored) -> list[BudgetStatus]:
@@ -216,8 +210,8 @@ class Monitor:
                 before[_key(now)] = now
 
         names = sorted({status.budget for status in statuses})
-        await _side_by_side(names, lambda one: self._safely(find(one), done))
-        await _side_by_side(statuses, lambda one: self._safely(begin(one), done))
+        await side_by_side(names, lambda one: self._safely(find(one), done))
+        await side_by_side(statuses, lambda one: self._safely(begin(one), done))
         found = await self._evaluate_safely(wanted, before, done)
         turned = [one.budget for one in found if one.status is not None and one.status.is_closed]
         if turned:
@@ -280,7 +274,7 @@ class Monitor:
             return
         done.rechecked += 1
         if status.state == "suspended":
-            await self._effects.hold(status, done)
+            await self._effects.hold(status, done, is_recheck=True)
             return
         checked = msgspec.structs.replace(
             status, checked_at_ms=self._clock.now_ms(), version=status.version + 1
@@ -299,14 +293,3 @@ def _count(before: BudgetStatus | None, after: BudgetStatus, done: Monitored) ->
         done.closed += before is not None and not before.is_closed
     elif state in EXHAUSTED and after.state not in EXHAUSTED:
         done.lowered += 1
-
-
-async def _side_by_side(items: Iterable[_Item], work: Callable[[_Item], Awaitable[object]]) -> None:
-    """Work on some items at a time."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: _Item) -> None:
-        async with gate:
-            await work(item)
-
-    await asyncio.gather(*(one(item) for item in items))

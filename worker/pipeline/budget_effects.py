@@ -8,7 +8,7 @@ holds of what is suspended are put again from time to time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from worker.core.budget import (
     EXHAUSTED,
     LIFT_AGAIN_MS,
+    RECHECK_MS,
     announce,
     belongs,
     drop,
@@ -27,68 +28,24 @@ from worker.core.budget_periods import has_period, period_at, period_of
 from worker.core.budget_terms import Budget, BudgetPeriod, Scope, is_rolling
 from worker.core.budget_texts import spent_text
 from worker.core.enforcement import BudgetStatus, Hold, Lift, Member
-from worker.core.errors import TransientError
+from worker.core.errors import LedgerockError, TransientError
 from worker.core.events import bounded, budget_subject
 from worker.core.registry import Registry
 from worker.pipeline.budget_states import (
     MEMBER_WAIT_MS,
+    MEMBERS_PER_WRITE,
     BudgetStates,
     member_key,
     member_of,
     member_record,
 )
+from worker.pipeline.monitored import Monitored
+from worker.pipeline.side_by_side import side_by_side
 from worker.ports import BudgetStore, Clock, Holds, Outbox, Record
 
 ATTEMPTS: Final = 8
-FAULTS_MAX: Final = 5
-
-
-class Monitored(msgspec.Struct):
-    """What one run of the monitor did. True if it did anything: more may be due because of it.
-
-    Attributes:
-        looks: Looks that were due.
-        rechecked: Statuses that were only looked at again.
-        deadlines: Grace periods whose deadline was fixed, since they were announced.
-        suspended: Budgets whose grace period is over, still exceeded.
-        held: Holds put on principals, that were not there.
-        lifted: Holds lifted.
-        lowered: Budgets that went down, or were dropped.
-        closed: Periods that were over.
-        crossings: Thresholds that nobody had found crossed.
-        failed: Records that could not be worked on; they stay due.
-        faults: Why; some of the reasons, each once.
-        lag_ms: For how long the oldest of what was due had been due.
-    """
-
-    looks: int = 0
-    rechecked: int = 0
-    deadlines: int = 0
-    suspended: int = 0
-    held: int = 0
-    lifted: int = 0
-    lowered: int = 0
-    closed: int = 0
-    crossings: int = 0
-    failed: int = 0
-    faults: list[str] = []
-    lag_ms: int = 0
-
-    def __bool__(self) -> bool:
-        """Whether anything was done."""
-        done = (self.looks, self.deadlines, self.suspended, self.held, self.lifted, self.lowered)
-        return any(done) or bool(self.closed or self.crossings)
-
-    def found(self, due_at_ms: int, now_ms: int) -> None:
-        """Note when something was due; 0 stands for at once."""
-        if due_at_ms:
-            self.lag_ms = max(self.lag_ms, now_ms - due_at_ms)
-
-    def fail(self, error: Exception) -> None:
-        """Count a record that could not be worked on."""
-        self.failed += 1
-        if len(self.faults) < FAULTS_MAX and str(error) not in self.faults:
-            self.faults.append(str(error))
+AGAIN_AT_ONCE: Final = 250
+"""Members of a group whose holds are put again with one recheck; each of more takes its turn."""
 
 
 class BudgetEffects:
@@ -215,32 +172,39 @@ class BudgetEffects:
 
     # --- Holding ------------------------------------------------------------------------------
 
-    async def hold(self, status: BudgetStatus, done: Monitored) -> BudgetStatus | None:
-        """Put a suspended budget's holds, those that are there already included."""
+    async def hold(
+        self, status: BudgetStatus, done: Monitored, *, is_recheck: bool = False
+    ) -> BudgetStatus | None:
+        """Put a suspended budget's holds, those that are there already included.
+
+        Args:
+            status: As it was read or written just now.
+            done: Counts what is done.
+            is_recheck: They should be there: of many members, only some are looked at.
+        """
         budget = await self._budgets.find(status.budget)
         period = None if budget is None else self.period(status, budget)
         if budget is None or budget.is_removed or period is None:
             return None  # It was dropped just now; a look at it is due.
         hold = self._hold_of(status, budget, period)
-        held = []
+        held = [budget.scope.id]
+        members: list[Member] = []
         if is_group(status.scope):
-            for member in await self._states.members(status):
-                if _is_current(member, status):
-                    await self._put(member.principal, hold, done)
-                    held.append(member.principal)
-                    await self._mark(member, status)
-        else:
-            principal = budget.scope.id
-            await self._put(principal, hold, done)
-            held.append(principal)
+            # One that cannot be read is due by itself, and told of then.
+            noted = await self._states.members(status, faults=[])
+            members = [one for one in noted if _is_current(one, status)]
+            if is_recheck:
+                members = _in_turn(members, self._clock.now_ms())
+            held = [one.principal for one in members]
+        await side_by_side(held, lambda one: self._put(one, hold, done))
+        await self._mark(members, status)
         following = _next(status, is_held=True, checked_at_ms=self._clock.now_ms())
         if await self._states.write(following):
             done.suspended += not status.is_held
             return following
         now = await self._found(status)
         if not _is_same_suspension(status, now):
-            for principal in held:
-                await self._take(principal, status, done)
+            await side_by_side(held, lambda one: self._take(one, status, done))
         return now
 
     async def member(self, record: Record, done: Monitored) -> None:
@@ -267,16 +231,25 @@ class BudgetEffects:
         await self._put(member.principal, self._hold_of(status, budget, period), done)
         now = await self._found(status)
         if _is_same_suspension(status, now):
-            await self._mark(member, status)
+            await self._mark([member], status)
         else:
             await self._take(member.principal, status, done)
 
-    async def _mark(self, member: Member, status: BudgetStatus) -> None:
-        """Note that a member is held."""
-        if not member.is_held:
-            held = msgspec.structs.replace(member, is_held=True, version=member.version + 1)
-            record = member_record(held, status, self._clock.now_ms())
-            await self._states.records.write([record])
+    async def _mark(self, members: Iterable[Member], status: BudgetStatus) -> None:
+        """Note that members are held; one that is lost to somebody else stays due."""
+        now_ms = self._clock.now_ms()
+        marked = [
+            msgspec.structs.replace(one, is_held=True, version=one.version + 1)
+            for one in members
+            if not one.is_held
+        ]
+        records = [member_record(one, status, now_ms) for one in marked]
+        for start in range(0, len(records), MEMBERS_PER_WRITE):
+            some = records[start : start + MEMBERS_PER_WRITE]
+            if len(some) > 1 and not await self._states.records.write(some):
+                await side_by_side(some, lambda one: self._states.records.write([one]))
+            elif len(some) == 1:
+                await self._states.records.write(some)
 
     async def _later(self, member: Member, due_at_ms: int) -> None:
         following = msgspec.structs.replace(member, version=member.version + 1)
@@ -333,15 +306,21 @@ class BudgetEffects:
             if not await self._is_held_now(principal, status):
                 await self._take(principal, status, done)
             return
-        for member in await self._states.members(status):
-            # One of a later crossing is the business of a later status than this.
-            if _is_current(member, status) or member.crossed_at_ms > status.crossed_at_ms:
-                continue
+        faults: list[LedgerockError] = []
+
+        async def let_go(member: Member) -> None:
             if not _is_of(member.principal, status):
                 await self._take(member.principal, status, done)
             if lift.again_at_ms:
                 record = member_record(member, status, self._clock.now_ms())
                 await self._states.records.remove(record)
+
+        # One of a later crossing is the business of a later status than this.
+        noted = await self._states.members(status, faults=faults)
+        earlier = [one for one in noted if one.crossed_at_ms <= status.crossed_at_ms]
+        await side_by_side((one for one in earlier if not _is_current(one, status)), let_go)
+        if faults:
+            raise faults[0]  # It stays due: somebody may be held by what cannot be read.
 
     async def _is_held_now(self, principal: str, status: BudgetStatus) -> bool:
         """Whether a suspended budget holds a principal, be it for itself or as a member."""
@@ -367,6 +346,13 @@ def _is_current(member: Member, status: BudgetStatus) -> bool:
     """Whether a member spent of what is exhausted now, and not of what was before."""
     is_exhausted = status.state in EXHAUSTED and not status.is_closed
     return is_exhausted and member.crossed_at_ms == status.crossed_at_ms
+
+
+def _in_turn(members: Sequence[Member], now_ms: int) -> list[Member]:
+    """Return those that are not held, and some of the others: of many, each takes its turn."""
+    turns = len(members) // AGAIN_AT_ONCE + 1
+    turn = now_ms // RECHECK_MS % turns
+    return [one for at, one in enumerate(members) if not one.is_held or at % turns == turn]
 
 
 def _is_of(principal: str, status: BudgetStatus) -> bool:

@@ -15,7 +15,7 @@ from worker.core.budget_periods import period_at
 from worker.core.budget_terms import Budget, BudgetPeriod, ScopeDays
 from worker.core.enforcement import BudgetStatus, Member, State
 from worker.core.enforcement_names import LOOK, QUEUE_MONITOR, day_name, status_partition
-from worker.core.errors import TransientError
+from worker.core.errors import LedgerockError, TransientError
 from worker.core.events import budget_subject
 from worker.core.registry import Registry
 from worker.core.spend import Spend
@@ -245,11 +245,25 @@ class BudgetStates:
                 lost += [one.principal for one in some]
         return lost
 
-    async def members(self, status: BudgetStatus) -> list[Member]:
-        """Return everybody who was noted in a period."""
+    async def members(
+        self, status: BudgetStatus, *, faults: list[LedgerockError] | None = None
+    ) -> list[Member]:
+        """Return everybody who was noted in a period.
+
+        Args:
+            status: Of the group's budget in it.
+            faults: Takes what is wrong with members that cannot be read; None to raise that.
+        """
         beginning = f"{day_name(status.first_day)}#"
-        found = await self.records.partition(status_partition(status.budget), beginning)
-        return [member_of(record) for record in found]
+        found: list[Member] = []
+        for record in await self.records.partition(status_partition(status.budget), beginning):
+            try:
+                found.append(member_of(record))
+            except LedgerockError as error:
+                if faults is None:
+                    raise
+                faults.append(error)
+        return found
 
 
 async def is_in_grace(records: Records, notice: Notice) -> bool:

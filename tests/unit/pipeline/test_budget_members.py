@@ -8,12 +8,14 @@ import pytest
 
 from tests.calls import asynchronous
 from tests.unit.pipeline.budget_world import ALICE, OCTOBER, World, spent
+from worker.core.budget import RECHECK_MS
 from worker.core.budget_terms import Scope
 from worker.core.enforcement import BudgetStatus, Lift
-from worker.core.errors import TransientError
+from worker.core.errors import LedgerCorruptError, TransientError
 from worker.core.registry import PrincipalFact, Registry
-from worker.pipeline.budget_effects import BudgetEffects, Monitored
+from worker.pipeline.budget_effects import BudgetEffects
 from worker.pipeline.budget_states import member_key, record_of
+from worker.pipeline.monitored import Monitored
 from worker.ports import Record
 
 ME = Scope("principal", ALICE)
@@ -163,6 +165,59 @@ async def test_who_is_held_anew_is_not_let_go_for_what_was_before(is_first_team:
     for _ in range(20):
         await world.run(10)
         assert await world.held() == ["g"]
+
+
+@asynchronous
+async def test_many_members_are_held_and_let_go_at_the_cost_of_what_changes() -> None:
+    world = World(TEAMS)
+    await world.make("g", TEAM, 10, action="suspend", grace_seconds=0)
+    status = exhausted(world, 100)
+    many = [f"user/111122223333/u{number:04}" for number in range(600)]
+    await world.watch.states.note(status, many)
+    assert await world.records.write([record_of(status)])
+    effects, done, turns = effects_of(world), Monitored(), 3
+    before = world.records.requests.copy()
+    held = await effects.hold(status, done)
+    assert held is not None
+    assert done.held == 600
+    # Of each: a read and a write; twelve writes that mark them, and the status.
+    assert (world.records.requests - before)["write"] == 600 + 12 + 1
+    for _ in range(turns):
+        before = world.records.requests.copy()
+        await world.wait(RECHECK_MS / 1_000)
+        held = await effects.hold(held, done, is_recheck=True)
+        assert held is not None
+        made = world.records.requests - before
+        assert (made["get"], made["write"], made["partition"]) == (200, 1, 1)
+    assert done.held == 600
+    moved = msgspec.structs.replace(
+        held, state="active", lifts=(Lift(str(TEAM)),), version=held.version + 1
+    )
+    assert await world.records.write([record_of(moved)])
+    await effects.work(moved, done)
+    assert done.lifted == 600
+
+
+@asynchronous
+async def test_a_member_that_cannot_be_read_keeps_no_other_from_being_let_go() -> None:
+    world = World(TEAMS)
+    await world.make("g", TEAM, 10, action="suspend", grace_seconds=0)
+    status = exhausted(world, 100)
+    await world.watch.states.note(status, {ALICE})
+    partition, name = member_key("g", OCTOBER, "user/111122223333/aaa")
+    assert await world.records.write([Record(partition, name, b"[]", 1)])
+    assert await world.records.write([record_of(status)])
+    effects, done = effects_of(world), Monitored()
+    held = await effects.hold(status, done)
+    assert held is not None
+    assert await world.held() == ["g"]
+    moved = msgspec.structs.replace(
+        held, state="active", lifts=(Lift(str(TEAM)),), version=held.version + 1
+    )
+    assert await world.records.write([record_of(moved)])
+    with pytest.raises(LedgerCorruptError, match="user/111122223333/aaa"):
+        await effects.work(moved, done)
+    assert await world.held() == []
 
 
 def effects_of(world: World) -> BudgetEffects:
