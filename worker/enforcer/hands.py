@@ -25,7 +25,7 @@ from worker.core.targets import SharedRoleError, follows_name
 from worker.enforcer.entries import Entries
 from worker.enforcer.snapshots import Kept, Snapshots
 from worker.pipeline.audit import AuditLog
-from worker.ports import Enforcement, Order, Target
+from worker.ports import Enforcement, Order, Snapshot, Target
 
 TargetsOf = Callable[[str], Awaitable[Sequence[Target]]]
 """Returns whom IAM is asked to act on for a principal, as `worker.core.targets.targets_of` does;
@@ -296,8 +296,12 @@ class Hands:
             work = self._enforcement.restore(order, one.owed)
             try:
                 await self._looking(suspension, one.target, work)
-            except (GoneError, ReplacedPrincipalError):
+            except GoneError:
                 return  # reading back says who is gone, once all others are known to be restored
+            except ReplacedPrincipalError:
+                # What was done to it went with it; but IAM knows roles by their names, and a slow
+                # worker may have denied the one that came in its place.
+                await self._enforcement.restore(order, _whoever_has(one.target))
 
         _raise_first(await self._tried(kept, restore))
 
@@ -312,7 +316,8 @@ class Hands:
             except GoneError as error:
                 gone.append(str(error))
             except ReplacedPrincipalError:
-                continue  # whatever was done to it went with it; the one of its name is untouched
+                whoever = _whoever_has(one.target)
+                missing += await self._enforcement.unrestored(order, whoever)
         if gone and not missing:
             raise GoneError("; ".join(gone))
         return missing
@@ -320,6 +325,11 @@ class Hands:
 
 def _order(suspension: Suspension) -> Order:
     return Order(suspension.suspension_id, suspension.mode, suspension.principal)
+
+
+def _whoever_has(target: Target) -> Snapshot:
+    """Return what stands for anybody of a target's name, whatever they had."""
+    return Snapshot(target, unique_id="")
 
 
 def _with_targets(kept: Iterable[Kept], targets: Iterable[Target]) -> list[Kept]:

@@ -98,6 +98,23 @@ async def test_an_agentcore_role_made_again_is_restored_by_leaving_it_alone(mode
 
 @MODES
 @asynchronous
+async def test_an_agentcore_role_that_a_slow_worker_denied_in_anothers_place_is_restored(
+    mode: Mode,
+) -> None:
+    world = World(mode=mode)
+    await world.hold(AGENT)
+    await world.run()
+    [deny] = [one for one in world.iam.entities[HELPER].inline.items() if "ledgerock" in one[0]]
+    make_again(world)
+    world.iam.entities[HELPER].inline |= dict([deny])
+    await world.lift(AGENT)
+    [figures] = await world.run()
+    assert (figures.restored, figures.faults) == (1, [])
+    assert world.policies() == world.start
+
+
+@MODES
+@asynchronous
 async def test_an_agentcore_role_made_again_is_suspended_whoever_is_killed_where(
     mode: Mode,
 ) -> None:
