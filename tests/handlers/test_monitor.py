@@ -36,7 +36,8 @@ def test_whatever_fails_everything_else_is_done(
     monkeypatch.setattr(monitor, "tell_people", part("telling", False))
     booking: Any = SimpleNamespace(
         pipeline=SimpleNamespace(
-            keep_up=part("directory", None), directory=SimpleNamespace(do_due=part("tiers", False))
+            keep_up=part("directory", None),
+            directory=SimpleNamespace(do_due=part("tiers", False), faults=[]),
         ),
         monitor=SimpleNamespace(run_due=part("budgets", Monitored())),
         enforcing=SimpleNamespace(

@@ -45,7 +45,12 @@ def due_parts(booking: Booking, meter: Callable[[], Meter], say: Say) -> dict[st
 
     async def tiers() -> bool:
         watch = booking.pipeline.directory
-        return watch is not None and await watch.do_due()
+        if watch is None:
+            return False
+        more = await watch.do_due()
+        for fault in watch.faults:
+            say("tiers", fault)
+        return more
 
     return {
         "directory": directory,

@@ -12,7 +12,7 @@ g                   head                            where the audit log ends
 g#<hash>            once                            an act that the audit log has, by its name
 d                   <subject>                       a subject of the directory
 e                   <principal>                     `Given`: which tier's budgets it was given
-e                   #tiers                          which tiers everybody is given budgets by
+e#tiers             now                             which tiers everybody is given budgets by
 e#left              <subject>                       a subject that is still to be given its budgets
 k                   <user>                          `Keys`: which keys it has through provisioning
 p                   <principal>                     `Provision`: a user that `ledgerock keys` made
@@ -40,8 +40,7 @@ AUDIT: Final = "g"
 AUDIT_HEAD: Final = "head"
 DIRECTORY: Final = "d"
 GIVEN: Final = "e"
-TIERS_IN_FORCE: Final = "#tiers"
-"""No principal's name."""
+TIERS_IN_FORCE: Final[tuple[str, str]] = "e#tiers", "now"
 LEFT: Final = "e#left"
 KEYS: Final = "k"
 PROVISIONED: Final = "p"

@@ -320,6 +320,12 @@ class DirectoryWatch:
             await self._found_keys.keep_up()
         return self._giver is not None and await self._giver.keep_up()
 
+    @property
+    def faults(self) -> list[str]:
+        """What could not be done lately of what no commit waits for, and why; for people."""
+        faults = [one.fault for one in (self._found_keys, self._giver) if one is not None]
+        return [fault for fault in faults if fault]
+
     def followed_up(self, followed: Followed) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""
         self._changes.followed_up(followed.changes)

@@ -251,7 +251,7 @@ class TierGiver:
             return False
 
     async def _sweep(self) -> bool:
-        record = await self._records.get(GIVEN, TIERS_IN_FORCE)
+        record = await self._records.get(*TIERS_IN_FORCE)
         force = in_force(record)
         tiers = await self._tiers.agreed(force)
         digest = self._tiers.digest
@@ -270,10 +270,8 @@ class TierGiver:
             await self._settle_cap(tiers)
             subjects = dict.fromkeys([name async for name in self._names(DIRECTORY)])
             subjects |= dict.fromkeys([subject_of(name) async for name in self._names(GIVEN)])
-            self._left = (
-                digest,
-                [one for one in subjects if one not in {TIERS_IN_FORCE, EVERYTHING}],
-            )
+            subjects.pop(EVERYTHING, None)
+            self._left = digest, list(subjects)
         left = self._left[1]
         for _ in range(GIVEN_TOGETHER // AT_ONCE):
             jobs = map(self._settle_or_leave, left[:AT_ONCE])
@@ -337,7 +335,7 @@ class TierGiver:
     async def _known(self, subject_id: str) -> Known:
         """Read all that decides about a subject's last life."""
         found = await self._records.get_many(
-            [(DIRECTORY, subject_id), (KEYS, subject_id), (GIVEN, TIERS_IN_FORCE)]
+            [(DIRECTORY, subject_id), (KEYS, subject_id), TIERS_IN_FORCE]
         )
         record, keys = found.get((DIRECTORY, subject_id)), found.get((KEYS, subject_id))
         subject = Subject(subject_id)
@@ -354,7 +352,7 @@ class TierGiver:
             versions=(_version(record), _version(keys), _version(given)),
             given=None if given is None else msgspec.json.decode(given.body, type=Given),
             has_found_key=has_found_key,
-            force=in_force(found.get((GIVEN, TIERS_IN_FORCE))),
+            force=in_force(found.get(TIERS_IN_FORCE)),
         )
 
     async def _given(self, principal: str) -> Given | None:

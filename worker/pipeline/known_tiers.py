@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.enforcement_names import GIVEN, TIERS_IN_FORCE
+from worker.core.enforcement_names import TIERS_IN_FORCE
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.tiers import NO_TIERS, Tiers
 from worker.ports import Clock, Record, TierSource
@@ -181,7 +181,7 @@ def in_force(record: Record | None) -> InForce | None:
 def force_record(force: InForce, before: Record | None) -> Record:
     """Return the record of what is in force."""
     version = 1 if before is None else before.version + 1
-    return Record(GIVEN, TIERS_IN_FORCE, msgspec.json.encode(force), version)
+    return Record(*TIERS_IN_FORCE, msgspec.json.encode(force), version)
 
 
 def digest_of(tiers: Tiers) -> str:

@@ -7,7 +7,8 @@ from tests.calls import ACCOUNT, asynchronous
 from tests.lifecycle import AGENT, USER, create_key, create_runtime
 from tests.records import log
 from tests.unit.pipeline.directory_world import TIERS, USD, World, role_log
-from worker.core.enforcement_names import DIRECTORY
+from worker.core.directory import Given
+from worker.core.enforcement_names import DIRECTORY, GIVEN
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.results import DeliveryResult
 from worker.core.tiers import TierBudget, Tiers
@@ -111,8 +112,8 @@ async def test_processes_whose_files_differ_do_not_change_budgets_to_and_fro() -
         world.wait(TIERS_SECONDS)
     assert await agents_budget(world) == (200, 2)
     assert first.directory is not None
-    assert first.directory._giver is not None
-    assert "older than those in force" in first.directory._giver.fault
+    [fault] = first.directory.faults
+    assert "older than those in force" in fault
 
 
 @asynchronous
@@ -187,10 +188,16 @@ async def test_a_subject_that_cannot_be_read_holds_up_nobody_when_tiers_change()
     locked = (TierBudget("daily", 7 * USD, period="daily", grace_seconds=0),)
     source.now = msgspec.structs.replace(TIERS, tiers={**TIERS.tiers, "locked": locked})
     world.wait(TIERS_SECONDS)
+    assert worker.directory is not None
+    faults = []
     while await monitor(worker):
-        pass
+        faults += worker.directory.faults
     limits = [one.limit_amount // USD for one in (await world.given()).values()]
     assert limits == [7] * 20
+    assert [fault.partition(": ")[0] for fault in faults] == [bad]
+    # Nothing else lies among what was given.
+    records = await world.records.partition(GIVEN)
+    assert all(msgspec.json.decode(one.body, type=Given).principal == one.name for one in records)
     # It is tried again every minute, and done once it can be.
     assert await world.records.write([Record(DIRECTORY, bad, b"[]", 2)])
     world.wait(TRY_AGAIN_MS / 1_000)
