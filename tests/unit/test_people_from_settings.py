@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.calls import asynchronous
@@ -12,8 +13,13 @@ from tests.unit.core.people_events import EVENTS
 from worker.adapters.clock import SystemClock
 from worker.adapters.memory_bus import MemoryBus
 from worker.bootstrap import make_announcer, open_booking, open_state
+from worker.core.budget_events import grace_day_of
+from worker.core.enforcement import BudgetStatus
+from worker.core.enforcement_names import day_name, status_partition
 from worker.core.errors import ConfigurationError
+from worker.core.events import BUDGET_GRACE_STARTED
 from worker.pipeline.notices import notice_of
+from worker.ports import Notice, Record
 from worker.settings import EnforcementSettings, Settings, WorkerSettings
 
 TOPIC = "arn:aws:sns:us-east-1:111122223333:ledgerock"
@@ -22,6 +28,14 @@ SETTINGS = Settings(ledger="memory", worker=WorkerSettings(resolve_profiles=Fals
 
 def with_people(**values: str) -> Settings:
     return replace(SETTINGS, enforcement=EnforcementSettings(**values))  # type: ignore[arg-type]
+
+
+def in_grace(notice: Notice) -> Record:
+    """Return what says that the grace period of a notice has not ended meanwhile."""
+    budget, day = notice.subject.removeprefix("budget/"), grace_day_of(bytes(notice.detail))
+    status = BudgetStatus(budget, 1, day, 2**53, "grace_period", grace_id=notice.id)
+    body = msgspec.json.encode(status)
+    return Record(status_partition(budget), day_name(day), body, version=1)
 
 
 @pytest.mark.parametrize("acts", ["off", "worker"])
@@ -34,6 +48,8 @@ async def test_without_a_bus_people_hear_of_what_they_are_to_do(acts: str) -> No
             assert booking.announcer is not None
             notices = [notice_of(one, one.occurred_at_ms) for one in EVENTS]
             await booking.state.outbox.put(notices)
+            [grace] = [one for one in notices if one.detail_type == BUDGET_GRACE_STARTED]
+            assert await booking.state.records.write([in_grace(grace)])
             assert (await booking.announcer.announce_due()).announced == len(EVENTS)
             done = await booking.tellers["webhook"].announce_due()
             assert done.faults == []
