@@ -1,6 +1,6 @@
 """Every branch of the workflows: what the steps answer, and where that must end.
 
-`tests/infra` goes through them in memory, `tests/integration/test_workflows.py` in Step Functions.
+`tests/infra` goes through them in memory, `tests/drill/test_workflows.py` in Step Functions.
 """
 
 from dataclasses import dataclass, field
