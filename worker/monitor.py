@@ -29,6 +29,7 @@ from worker.pipeline.budget_effects import BudgetEffects
 from worker.pipeline.budget_looks import DueLook, due_look, is_look
 from worker.pipeline.budget_states import is_member, status_of
 from worker.pipeline.budgets import BudgetWatch
+from worker.pipeline.chunks import taken
 from worker.pipeline.monitored import Monitored
 from worker.pipeline.side_by_side import side_by_side
 from worker.ports import BudgetStore, Clock, Holds, Outbox, Record
@@ -85,14 +86,9 @@ class Monitor:
             ConfigurationError: There is no such table, or no permission.
         """
         done = Monitored()
-        chunks = self._records.due(QUEUE_MONITOR, self._clock.now_ms())
-        try:
+        async with taken(self._records.due(QUEUE_MONITOR, self._clock.now_ms())) as chunks:
             async for records in chunks:
                 await self._chunk(records, done)
-        finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
         return done
 
     async def settle(self, name: str, first_day: int = 0) -> Monitored:

@@ -29,6 +29,7 @@ from worker.core.events import (
 )
 from worker.core.people import is_told
 from worker.core.usage_events import quarantined_recounted, recounted, usage_detail
+from worker.pipeline.chunks import taken
 from worker.pipeline.usage import UsageCounts, UsageWatch
 from worker.ports import BusEvent, Clock, EventBus, Ledger, Notice, Outbox
 
@@ -98,17 +99,13 @@ class Announcer:
             ConfigurationError: There is no such bus or table, or no permission.
         """
         figures = Announced()
-        chunks = self._outbox.due(self._clock.now_ms())
         try:
-            async for notices in chunks:
-                if not await self._announce(notices, figures):
-                    break
+            async with taken(self._outbox.due(self._clock.now_ms())) as chunks:
+                async for notices in chunks:
+                    if not await self._announce(notices, figures):
+                        break
         except TransientError as error:
             figures.add_fault(str(error))
-        finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
         return figures
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:

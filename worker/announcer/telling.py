@@ -23,6 +23,7 @@ from worker.core.enforcement_names import telling_partition
 from worker.core.errors import ConfigurationError, RefusedMessageError, TransientError
 from worker.core.events import BUDGET_GRACE_STARTED
 from worker.core.people import message_of
+from worker.pipeline.chunks import taken
 from worker.ports import Channel, Clock, Notice, Outbox, Record, Records
 
 LOOK_SECONDS: Final = 5.0
@@ -102,17 +103,13 @@ class Teller:
         if self._is_closed(figures):
             return figures
         until = self._monotonic() + LOOK_SECONDS
-        chunks = self._outbox.due(self._clock.now_ms(), self.name)
         try:
-            async for notices in chunks:
-                if not await self._tell(notices, figures, until):
-                    break
+            async with taken(self._outbox.due(self._clock.now_ms(), self.name)) as chunks:
+                async for notices in chunks:
+                    if not await self._tell(notices, figures, until):
+                        break
         except TransientError as error:
             figures.add_fault(str(error))
-        finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
         return figures
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from worker.bootstrap.state import State
-from worker.bootstrap.tiers import open_tiers, team_tag
+from worker.bootstrap.tiers import open_tiers
 from worker.core.directory import decode_subject
 from worker.core.directory_views import TEAM_TAG, view_of
 from worker.core.enforcement_names import DIRECTORY
@@ -17,7 +17,7 @@ from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.directory import DirectoryWatch
 from worker.pipeline.found_keys import KeyWatch
 from worker.pipeline.giving import TierGiver
-from worker.ports import Clock, Outbox, Records, Tagging
+from worker.ports import Clock, Notes, Outbox, Records, Tagging, TierSource
 from worker.settings import EnforcementSettings, Settings
 
 TEAM_TAG_NOTE: Final = "team tag"
@@ -49,16 +49,30 @@ async def open_directory(  # noqa: PLR0913 - the ports that it needs
     Tiers that cannot be read stop nothing here: whoever gives budgets says so.
     """
     enforcement = settings.enforcement
+    source = open_tiers(settings)
+    giver = None
+    if source is not None:
+        _close_with(stack, source)
+        giver = TierGiver(
+            source=source,
+            records=state.records,
+            budgets=state.budgets,
+            looks=watch.looks,
+            outbox=outbox,
+            clock=clock,
+            registry=lambda: pipeline.poster.registry,
+            is_covered=watch.covers,
+        )
     return DirectoryWatch(
         ledger=pipeline.ledger,
         records=state.records,
         clock=clock,
         agents=enforcement.agents,
         keys=enforcement.keys,
-        team_tag=await _team_tag(settings, state),
+        team_tag=TEAM_TAG if source is None else await _team_tag(source, state.notes),
         look_later=watch.look_later,
         outbox=outbox,
-        giver=_giver(settings, pipeline, state, outbox, clock, watch, stack),
+        giver=giver,
         found_keys=KeyWatch(
             records=state.records,
             outbox=outbox,
@@ -83,46 +97,19 @@ async def is_gone(records: Records, principal: str) -> bool:
     return not view_of(decode_subject(subject, record.body)).is_alive(principal)
 
 
-async def _team_tag(settings: Settings, state: State) -> str:
+async def _team_tag(source: TierSource, notes: Notes) -> str:
     """Return the tag that names teams; while tiers cannot be read, the one that they last named.
 
     Calls go on being booked, and to the same teams as before.
     """
-    known = await state.notes.get(TEAM_TAG_NOTE)
+    known = await notes.get(TEAM_TAG_NOTE)
     try:
-        tag = await team_tag(settings)
+        tag = (await source.tiers()).team_tag
     except (ConfigurationError, TransientError):
         return known or TEAM_TAG
     if tag != (known or TEAM_TAG):
-        await state.notes.put(TEAM_TAG_NOTE, tag, keep_until_ms=FOR_EVER_MS)
+        await notes.put(TEAM_TAG_NOTE, tag, keep_until_ms=FOR_EVER_MS)
     return tag
-
-
-def _giver(  # noqa: PLR0913, PLR0917 - the ports that it needs
-    settings: Settings,
-    pipeline: Pipeline,
-    state: State,
-    outbox: Outbox,
-    clock: Clock,
-    watch: BudgetWatch,
-    stack: AsyncExitStack,
-) -> TierGiver | None:
-    source = open_tiers(settings)
-    if source is None:
-        return None
-    close = getattr(source, "close", None)
-    if close is not None:
-        stack.push_async_callback(close)
-    return TierGiver(
-        source=source,
-        records=state.records,
-        budgets=state.budgets,
-        looks=watch.looks,
-        outbox=outbox,
-        clock=clock,
-        registry=lambda: pipeline.poster.registry,
-        is_covered=watch.covers,
-    )
 
 
 def _tagging(settings: EnforcementSettings, stack: AsyncExitStack) -> Tagging | None:
@@ -135,3 +122,9 @@ def _tagging(settings: EnforcementSettings, stack: AsyncExitStack) -> Tagging | 
     tagging = IamTagging(IamClients(settings.role, settings.account))
     stack.push_async_callback(tagging.close)
     return tagging
+
+
+def _close_with(stack: AsyncExitStack, source: TierSource) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        stack.push_async_callback(close)

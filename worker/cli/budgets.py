@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,16 +12,15 @@ from worker.cli.options import (
     JsonOption,
     LedgerOption,
     RegistryOption,
+    lasting,
     ledger_option,
     read_settings,
 )
 from worker.cli.times import parse_time
-from worker.core.errors import ConfigurationError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.announcer import Announced
-    from worker.cli.budgets_work import Books
 
 app = typer.Typer(
     help="Set limits on what scopes may spend, and see how they stand.",
@@ -196,6 +193,7 @@ def set_budget(
     """
     from worker.cli.budgets_output import print_set, set_document
     from worker.cli.budgets_set import Wishes, again, set_one
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.running import run
 
@@ -214,7 +212,7 @@ def set_budget(
     )
 
     async def work() -> Announced:
-        async with _books(settings) as books:
+        async with open_books(settings) as books:
             done = await set_one(books, wishes)
             announced = await books.announce(bus, done.notices)
             done = await again(books, done)
@@ -241,13 +239,14 @@ def list_budgets(
 ) -> None:
     """List all budgets: what is spent in their current periods, and how serious that is."""
     from worker.cli.budgets_output import print_standings, standing_document
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.running import run
 
     settings = _settings(read_settings(ledger=ledger, registry=registry))
 
     async def work() -> None:
-        async with _books(settings, must_exist=True) as books:
+        async with open_books(settings, must_exist=True) as books:
             standings = await books.standings()
             if as_json:
                 documents = [standing_document(one, books.registry) for one in standings]
@@ -267,13 +266,14 @@ def show(
 ) -> None:
     """Show one budget with the thresholds that were crossed, and whether they were announced."""
     from worker.cli.budgets_output import print_shown, shown_document
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.running import run
 
     settings = _settings(read_settings(ledger=ledger, registry=registry))
 
     async def work() -> None:
-        async with _books(settings, must_exist=True) as books:
+        async with open_books(settings, must_exist=True) as books:
             shown = await books.shown(name)
             if as_json:
                 print_json(shown_document(shown, books.registry))
@@ -288,13 +288,14 @@ def remove(name: NameArgument, ledger: LedgerOption = None, as_json: JsonOption 
     """Remove a budget. What was spent stays booked, and what it was told of stays listed."""
     from worker.cli.budgets_output import budget_document
     from worker.cli.budgets_set import remove_one
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.running import run
 
     settings = _settings(read_settings(ledger=ledger))
 
     async def work() -> None:
-        async with _books(settings, must_exist=True) as books:
+        async with open_books(settings, must_exist=True) as books:
             removed, is_change = await remove_one(books, name)
         if as_json:
             result = "removed" if is_change else "unchanged"
@@ -306,27 +307,4 @@ def remove(name: NameArgument, ledger: LedgerOption = None, as_json: JsonOption 
 
 
 def _settings(settings: Settings) -> Settings:
-    if not settings.is_kept:
-        message = (
-            f"--ledger {settings.ledger} is gone with this command, and its budgets with it; "
-            "name one that is kept, such as --ledger sqlite:ledgerock.db"
-        )
-        raise ConfigurationError(message)
-    return settings
-
-
-@asynccontextmanager
-async def _books(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Books]:
-    from worker.bootstrap import make_registry, open_ledger, open_state
-    from worker.cli.budgets_work import Books
-
-    registry = make_registry(settings)
-    ledger = open_ledger(settings, must_exist=must_exist)
-    try:
-        state = open_state(settings, must_exist=must_exist)
-        try:
-            yield Books(settings, ledger, state, registry)
-        finally:
-            await state.close()
-    finally:
-        await ledger.close()
+    return lasting(settings, "its budgets with it")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
 from worker.adapters.clock import SystemClock
 from worker.announcer import Announced
-from worker.bootstrap import State, make_announcer, open_bus
+from worker.bootstrap import (
+    State,
+    make_announcer,
+    make_registry,
+    open_bus,
+    open_ledger,
+    open_state,
+)
 from worker.core.budget_standing import Standing
 from worker.core.budget_terms import Budget
 from worker.core.enforcement import Mode
@@ -147,3 +155,26 @@ class Books:
         return await standings_of(
             self.ledger, budgets, self.registry, self.clock.now_ms(), self.state.records
         )
+
+
+@asynccontextmanager
+async def open_books(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Books]:
+    """Open a ledger and the budgets on it.
+
+    Args:
+        settings: Which ledger and registry.
+        must_exist: Refuse to make a new ledger.
+
+    Raises:
+        ConfigurationError: One of them cannot be opened.
+    """
+    registry = make_registry(settings)
+    ledger = open_ledger(settings, must_exist=must_exist)
+    try:
+        state = open_state(settings, must_exist=must_exist)
+        try:
+            yield Books(settings, ledger, state, registry)
+        finally:
+            await state.close()
+    finally:
+        await ledger.close()

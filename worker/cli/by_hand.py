@@ -15,6 +15,7 @@ from worker.adapters.clock import SystemClock
 from worker.bootstrap import make_registry, open_state, team_tag
 from worker.bootstrap.directory import is_gone
 from worker.bootstrap.enforcing import Enforcing, open_enforcing
+from worker.cli.options import lasting
 from worker.core.enforcement import MANUAL, Hold, Suspension
 from worker.core.errors import ConfigurationError, MissingPrincipalError
 from worker.core.suspension import is_settled
@@ -186,12 +187,7 @@ async def open_by_hand(settings: Settings, *, must_exist: bool = False) -> Async
     Raises:
         ConfigurationError: A setting or file is wrong.
     """
-    if not settings.is_kept:
-        message = (
-            f"--ledger {settings.ledger} is gone with this command, and nobody would know of the "
-            "suspension; name one that is kept, such as --ledger sqlite:ledgerock.db"
-        )
-        raise ConfigurationError(message)
+    lasting(settings, "nobody would know of the suspension")
     async with AsyncExitStack() as stack:
         state = open_state(settings, must_exist=must_exist)
         stack.push_async_callback(state.close)

@@ -14,10 +14,10 @@ from worker.cli.options import (
     JsonOption,
     LedgerOption,
     RegistryOption,
+    lasting,
     ledger_option,
     read_settings,
 )
-from worker.core.errors import ConfigurationError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -191,13 +191,7 @@ def remove(name: NameArgument, ledger: LedgerOption = None, as_json: JsonOption 
 
 
 def _settings(settings: Settings) -> Settings:
-    if not settings.is_kept:
-        message = (
-            f"--ledger {settings.ledger} is gone with this command, and nobody would know of the "
-            "key; name one that is kept, such as --ledger sqlite:ledgerock.db"
-        )
-        raise ConfigurationError(message)
-    return settings
+    return lasting(settings, "nobody would know of the key")
 
 
 @asynccontextmanager

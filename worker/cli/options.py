@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from worker.cli.times import parse_time
+from worker.core.errors import ConfigurationError
 from worker.settings import LEDGER_DEFAULT, Settings
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -97,6 +98,25 @@ def read_settings(
     return Settings.read(
         os.environ, ledger=ledger, registry=registry, prices=prices, quarantine=quarantine
     )
+
+
+def lasting(settings: Settings, lost: str) -> Settings:
+    """Return the settings of a command that needs a ledger which outlives it.
+
+    Args:
+        settings: Name the ledger.
+        lost: What is gone with a ledger that does not: `its budgets with it`.
+
+    Raises:
+        ConfigurationError: The ledger is kept nowhere.
+    """
+    if not settings.is_kept:
+        message = (
+            f"--ledger {settings.ledger} is gone with this command, and {lost}; "
+            "name one that is kept, such as --ledger sqlite:ledgerock.db"
+        )
+        raise ConfigurationError(message)
+    return settings
 
 
 def ledger_option(settings: Settings) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +10,6 @@ from worker.cli.options import JsonOption, LedgerOption, PricesOption, RegistryO
 from worker.cli.principals_forget import register as register_forget
 from worker.cli.times import parse_time
 from worker.core.errors import ConfigurationError
-from worker.settings import Settings
-
-if TYPE_CHECKING:
-    from worker.cli.budgets_work import Books
 
 app = typer.Typer(
     help="See who spends and who is suspended; map roles to agents.",
@@ -32,6 +26,7 @@ def list_principals(
     as_json: JsonOption = False,
 ) -> None:
     """List who spent this month, has budgets or keys, is held, or is an agent."""
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.principals_output import known_document, print_listed
     from worker.cli.principals_work import Principals
@@ -40,7 +35,7 @@ def list_principals(
     settings = read_settings(ledger=ledger, registry=registry)
 
     async def work() -> None:
-        async with _books(settings) as books:
+        async with open_books(settings, must_exist=True) as books:
             listed = await Principals(books).listed()
         if as_json:
             documents = [known_document(one) for one in listed]
@@ -62,6 +57,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show everything about one principal: spend, budgets, holds, keys, what was told and done."""
+    from worker.cli.budgets_work import open_books
     from worker.cli.output import print_json
     from worker.cli.principals_output import print_shown, shown_document
     from worker.cli.principals_work import Principals
@@ -70,7 +66,7 @@ def show(
     settings = read_settings(ledger=ledger, registry=registry)
 
     async def work() -> None:
-        async with _books(settings) as books:
+        async with open_books(settings, must_exist=True) as books:
             shown = await Principals(books).shown(principal)
             if as_json:
                 print_json(shown_document(shown, books.registry))
@@ -161,20 +157,3 @@ def _person() -> str:
     except (KeyError, OSError) as error:
         message = "nobody knows who you are on this machine; set USER, for the audit log"
         raise ConfigurationError(message) from error
-
-
-@asynccontextmanager
-async def _books(settings: Settings) -> AsyncIterator[Books]:
-    from worker.bootstrap import make_registry, open_ledger, open_state
-    from worker.cli.budgets_work import Books
-
-    registry = make_registry(settings)
-    ledger = open_ledger(settings, must_exist=True)
-    try:
-        state = open_state(settings, must_exist=True)
-        try:
-            yield Books(settings, ledger, state, registry)
-        finally:
-            await state.close()
-    finally:
-        await ledger.close()

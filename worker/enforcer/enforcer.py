@@ -41,6 +41,7 @@ from worker.core.suspension_events import crossing_to_deny_ms
 from worker.enforcer.figures import Enforced
 from worker.enforcer.hands import GoneError, Hands, UnverifiedError
 from worker.enforcer.reminders import remind
+from worker.pipeline.chunks import taken
 from worker.pipeline.suspensions import Suspensions, Turned, suspension_in
 from worker.ports import Clock, Record
 
@@ -109,8 +110,7 @@ class Enforcer:
             return figures
         one = self._remind if self.acts == "workflows" else self._carry_out
         seen, until = 0, monotonic() + LOOK_SECONDS
-        chunks = self._suspensions.due()
-        try:
+        async with taken(self._suspensions.due()) as chunks:
             async for chunk in chunks:
                 for start in range(0, len(chunk), AT_ONCE):
                     records = chunk[start : start + AT_ONCE]
@@ -119,10 +119,6 @@ class Enforcer:
                     if seen >= PER_LOOK_MAX or monotonic() >= until:
                         figures.is_cut = True
                         return figures
-        finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
         return figures
 
     async def act_now(self, principal: str) -> Enforced:
