@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up watch load down images test test-repeat coverage drill bench lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -96,7 +96,7 @@ test: $(STAMP) ## Run every test in parallel and random order
 
 coverage: $(STAMP) ## Run the Docker-free tests with the coverage gate; a report goes to build/coverage
 	@mkdir -p build
-	HYPOTHESIS_PROFILE=dev $(PYTEST) $(PARALLEL) -q -m '$(DOCKER_FREE)' \
+	HYPOTHESIS_PROFILE=repeat $(PYTEST) $(PARALLEL) -q -m '$(DOCKER_FREE)' \
 		--cov=worker --cov=handlers --cov-branch --cov-fail-under=85 \
 		--cov-report=term:skip-covered --cov-report=xml:build/coverage.xml \
 		--cov-report=html:build/coverage --junitxml=build/junit-coverage.xml $(PYTEST_ARGUMENTS)
@@ -104,9 +104,12 @@ coverage: $(STAMP) ## Run the Docker-free tests with the coverage gate; a report
 test-repeat: coverage ## Run the Docker-free tests three times in random orders, once for coverage
 	@for run in 2 3; do \
 		echo "run $$run of 3" >&2; \
-		HYPOTHESIS_PROFILE=dev $(PYTEST) $(PARALLEL) -q -m '$(DOCKER_FREE)' \
+		HYPOTHESIS_PROFILE=repeat $(PYTEST) $(PARALLEL) -q -m '$(DOCKER_FREE)' \
 			--junitxml=build/junit-repeat-$$run.xml $(PYTEST_ARGUMENTS) || exit 1; \
 	done
+
+explore: $(STAMP) ## Look for what breaks a promise, with many random examples (20 minutes)
+	HYPOTHESIS_PROFILE=explore $(PYTEST) $(PARALLEL) tests/property --timeout=1800 $(PYTEST_ARGUMENTS)
 
 drill: $(STAMP) ## Run the long drills: kills at random points, bombs, floods of mangled input
 	@mkdir -p build

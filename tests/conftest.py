@@ -1,7 +1,7 @@
 """Hypothesis profiles, the rules for tests that need an engine or an account, and durations kept.
 
 Property tests take their number of examples from the profile: `dev` by default, `ci` where
-HYPOTHESIS_PROFILE or CI says so. One that needs more scales the profile's number instead of naming
+HYPOTHESIS_PROFILE or CI says so, 1,000 in `explore`. One that needs more scales the profile's number instead of naming
 its own: `@settings(max_examples=5 * settings().max_examples)` is 100 in `dev` and 1,000 in `ci`.
 """
 
@@ -21,9 +21,19 @@ ENGINE_SECONDS = 300
 
 # Examples differ in size and machines are shared: a deadline would only make tests flaky.
 settings.register_profile("dev", max_examples=20, deadline=None)
+# What must pass before anything lands asks the same examples each time: a change is refused for
+# what it did, not for what chance found. `make explore` and every `make test` look further.
+settings.register_profile("repeat", max_examples=20, deadline=None, derandomize=True)
 settings.register_profile(
     "ci",
     max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore",
+    max_examples=1_000,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -103,6 +103,8 @@ async def live(world: World, steps: Sequence[tuple[str, int, int, int]]) -> list
     workers = [world.worker() for _ in range(3)]
     again: list[Delivery] = []
     sent: list[dict[str, Any]] = []
+    # One event says one thing, however often it comes: each happens at one time.
+    times: dict[int, int] = {}
     for kind, number, second, place in steps:
         if kind == "restart":
             workers[place] = world.worker()
@@ -110,7 +112,11 @@ async def live(world: World, steps: Sequence[tuple[str, int, int, int]]) -> list
             world.wait(1.0 + second % 7)
         else:
             records = [called(number, second)] if kind in {"call", "both"} else []
-            records += [lifecycle(number, second)] if kind in {"event", "both"} else []
+            records += (
+                [lifecycle(number, times.setdefault(number, second))]
+                if kind in {"event", "both"}
+                else []
+            )
             sent += records
             delivery = world.delivery(*records)
             if not await settled(world, workers[place], delivery):
