@@ -1,8 +1,9 @@
 """Hypothesis profiles, the rules for tests that need an engine or an account, and durations kept.
 
 Property tests take their number of examples from the profile: `dev` by default, `ci` where
-HYPOTHESIS_PROFILE or CI says so, 1,000 in `explore`. One that needs more scales the profile's number instead of naming
-its own: `@settings(max_examples=5 * settings().max_examples)` is 100 in `dev` and 1,000 in `ci`.
+HYPOTHESIS_PROFILE or CI says so, a thousand in `explore`. One that needs more scales the profile's
+number instead of naming its own: `@settings(max_examples=5 * settings().max_examples)` is 100 in
+`dev` and 1,000 in `ci`.
 """
 
 import os
