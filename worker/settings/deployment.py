@@ -1,7 +1,7 @@
 """What a deployment made: written down by the infrastructure, read by whoever looks after it.
 
-The stack of a stage keeps it as one parameter, `/PREFIX/STAGE/deployment`, as compact JSON. It names
-everything that `ledgerock doctor` has to look at, and that a name alone does not tell.
+The stack of a stage keeps it as one parameter, `/PREFIX/STAGE/deployment`, as compact JSON. It
+names everything that `ledgerock doctor` has to look at, and that a name alone does not tell.
 """
 
 from __future__ import annotations
