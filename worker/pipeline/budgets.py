@@ -32,6 +32,7 @@ from worker.pipeline.budget_states import (
 )
 from worker.pipeline.known_budgets import KnownBudgets, Periods, Wanted, by_kind
 from worker.pipeline.notices import notice_of
+from worker.pipeline.side_by_side import side_by_side
 from worker.ports import BudgetStore, Clock, Ledger, Notice, Outbox, Records
 
 KNOWN_MAX: Final = 200_000
@@ -227,20 +228,21 @@ class BudgetWatch:
         now_ms = self._clock.now_ms()
         seen = await self._read(list(wanted.values()), is_ordered=acts, moves=moves)
         new = await self._write(seen, now_ms)
-        standings = []
-        for one in seen:
-            status: BudgetStatus | None = None
-            if moves:
-                status = await self.states.move(one, acts=acts)
-                if status.revision > one.budget.revision:
-                    self._known_budgets.expire()
-                if is_group(status.scope) and status.state in EXHAUSTED:
-                    is_first = one.status.state not in EXHAUSTED
-                    who = touched if is_first else spenders
-                    await self.states.note(status, self._spenders(one, who))
-            kept = status if status is not None and status.version else None
-            standings.append(Standing(one.budget, one.period, one.spent_amount, kept))
-        return Look(standings, new)
+        statuses: dict[tuple[str, int, int], BudgetStatus] = {}
+
+        async def move(one: Evaluated) -> None:
+            status = await self.states.move(one, acts=acts)
+            statuses[_key(one.budget, one.period)] = status
+            if status.revision > one.budget.revision:
+                self._known_budgets.expire()
+            if is_group(status.scope) and status.state in EXHAUSTED:
+                is_first = one.status.state not in EXHAUSTED
+                who = touched if is_first else spenders
+                await self.states.note(status, self._spenders(one, who))
+
+        if moves:
+            await side_by_side(seen, move)
+        return Look([_standing(one, statuses) for one in seen], new)
 
     async def _read(
         self, wanted: list[Wanted], *, is_ordered: bool, moves: bool
@@ -353,6 +355,13 @@ async def standings_of(
         )
         for budget, period in current
     ]
+
+
+def _standing(seen: Evaluated, statuses: Mapping[tuple[str, int, int], BudgetStatus]) -> Standing:
+    """Return what was found, with the status that it has by now, if one is stored."""
+    status = statuses.get(_key(seen.budget, seen.period))
+    kept = status if status is not None and status.version else None
+    return Standing(seen.budget, seen.period, seen.spent_amount, kept)
 
 
 def _key(budget: Budget, period: BudgetPeriod) -> tuple[str, int, int]:
