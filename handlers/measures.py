@@ -6,67 +6,49 @@ from typing import Final
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from worker.telemetry import METRICS, MetricName
+from worker.settings import WORKER_ENVIRONMENT, WorkerSettings
+from worker.telemetry import METRICS, Document, Tally
 
-NAMESPACE: Final = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Ledgerock"
-SERVICE: Final = os.environ.get("POWERTOOLS_SERVICE_NAME") or "ledgerock"
+_DEFAULTS: Final = WorkerSettings()
+NAMESPACE: Final = (
+    os.environ.get(WORKER_ENVIRONMENT["metrics_namespace"]) or _DEFAULTS.metrics_namespace
+)
+SERVICE: Final = os.environ.get(WORKER_ENVIRONMENT["metrics_service"]) or _DEFAULTS.metrics_service
 
 _UNITS: Final = {
     "Count": MetricUnit.Count,
     "Seconds": MetricUnit.Seconds,
     "None": MetricUnit.NoUnit,
 }
-_Labels = tuple[tuple[str, str], ...]
 
 
-class EmbeddedMeter:
-    """Keeps what one invocation measures, and prints it at its end.
-
-    There is one line for each set of labels.
-
-    Counters are summed up first; of a histogram every value is written, so that CloudWatch works
-    out percentiles itself.
-    """
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._counts: dict[_Labels, dict[MetricName, float]] = {}
-        self._values: dict[_Labels, dict[MetricName, list[float]]] = {}
-
-    def add(self, name: MetricName, amount: float = 1, **labels: str) -> None:
-        """Add to a counter."""
-        counts = self._counts.setdefault(tuple(labels.items()), {})
-        counts[name] = counts.get(name, 0) + amount
-
-    def set(self, name: MetricName, value: float, **labels: str) -> None:
-        """Set a gauge."""
-        self._counts.setdefault(tuple(labels.items()), {})[name] = value
-
-    def observe(self, name: MetricName, value: float, **labels: str) -> None:
-        """Take a value into a histogram."""
-        self._values.setdefault(tuple(labels.items()), {}).setdefault(name, []).append(value)
+class EmbeddedMeter(Tally):
+    """Keeps what one invocation measures, and prints it at its end."""
 
     def flush(self) -> None:
         """Print what was measured, and forget it."""
-        for labels in {**self._counts, **self._values}:
-            metrics = _metrics()
-            for label, text in labels:
-                metrics.add_dimension(label, text)
-            for name, count in self._counts.get(labels, {}).items():
-                metrics.add_metric(name, _UNITS[METRICS[name].unit], count)
-            for name, values in self._values.get(labels, {}).items():
-                for value in values:
-                    metrics.add_metric(name, _UNITS[METRICS[name].unit], value)
-            # A hundred values of one metric were printed on the way; none may be left.
-            if metrics.metric_set:
-                metrics.flush_metrics()
-        self._counts.clear()
-        self._values.clear()
+        for document in self.take():
+            _print(document)
 
 
 def print_cold_start(context: LambdaContext) -> None:
     """Print the metric `ColdStart` of this function, as Powertools does."""
     _metrics().add_cold_start_metric(context)
+
+
+def _print(document: Document) -> None:
+    metrics = _metrics()
+    for label, text in document.labels.items():
+        metrics.add_dimension(label, text)
+    for names in document.rollups:
+        labels = {name: document.labels[name] for name in names}
+        metrics.add_dimensions(**labels, service=SERVICE)
+    for name, values in document.values.items():
+        for value in values:
+            metrics.add_metric(name, _UNITS[METRICS[name].unit], value)
+    # A hundred values of one metric were printed on the way; none may be left.
+    if metrics.metric_set:
+        metrics.flush_metrics()
 
 
 def _metrics() -> EphemeralMetrics:

@@ -44,7 +44,7 @@ def settings_in(path: Path) -> dict[str, str]:
         name: row[1].strip("`")
         for row in cells(path)
         if len(row) == 3
-        for name in re.findall(r"`(LEDGEROCK_\w+)`", row[0])
+        for name in re.findall(r"`((?:LEDGEROCK|POWERTOOLS)_\w+)`", row[0])
     }
 
 

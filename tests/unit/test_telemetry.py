@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from worker.announcer import Announced
+from worker.core.enforcement import State
 from worker.core.errors import ConfigurationError, TransientError
 from worker.enforcer import Enforced
 from worker.pipeline import Figures
@@ -21,8 +22,10 @@ from worker.telemetry import (
     measure_commit,
     measure_enforced,
     measure_monitored,
+    measure_states,
     measure_told,
 )
+from worker.telemetry.metrics import BUDGET_STATES
 
 
 @pytest.fixture
@@ -45,6 +48,10 @@ def test_every_metric_is_in_the_table_and_well_formed() -> None:
         assert bool(metric.buckets) == (metric.kind == "histogram")
         assert list(metric.buckets) == sorted(metric.buckets)
         assert metric.help.endswith(".")
+        for labels in metric.rollups:
+            assert set(labels) < set(metric.labels)
+    assert METRICS["budgets"].labels == ("state",)
+    assert set(BUDGET_STATES) == set(get_args(State))
 
 
 def test_log_lines_are_json_with_utc_times(stream: io.StringIO) -> None:
@@ -110,6 +117,7 @@ def test_a_commit_is_measured_once_and_nothing_negative_is_added() -> None:
         quarantined=1,
         unpriced_calls=-1,
         unmetered_calls=2,
+        cost_pico_usd=10_500_000_001,
         crossings=2,
         first_at_ms=1_000,
         commit_seconds=0.5,
@@ -121,6 +129,8 @@ def test_a_commit_is_measured_once_and_nothing_negative_is_added() -> None:
         ("records", 1, "duplicate"),
         ("records", 1, "ignored"),
         ("records", 1, "quarantined"),
+        ("calls", 2),
+        ("spend_usd", 0.010500000001),
         ("unmetered_calls", 2),
         ("commit_seconds", 0.5),
         ("call_to_booked_seconds", 3.0),
@@ -131,6 +141,20 @@ def test_a_commit_is_measured_once_and_nothing_negative_is_added() -> None:
     book.taken.clear()
     measure_commit(book, Figures(), 4_000)
     assert book.taken == []
+    measure_commit(book, Figures(upgraded=1, cost_pico_usd=-250_000_000_000), 4_000)
+    assert book.taken == [("records", 1, "upgraded"), ("spend_usd", -0.25)]
+
+
+def test_states_without_a_budget_are_measured_too() -> None:
+    book = Notebook()
+    measure_states(book, {"active": 3, "suspended": 1})
+    assert book.taken == [
+        ("budgets", 3, "active"),
+        ("budgets", 0, "warning"),
+        ("budgets", 0, "critical"),
+        ("budgets", 0, "grace_period"),
+        ("budgets", 1, "suspended"),
+    ]
 
 
 def test_what_the_bus_and_the_channels_took_is_measured() -> None:

@@ -46,10 +46,16 @@ class Changes:
         self._ledger = ledger
         self._numbers = itertools.count()
         self._changes: dict[Leaf, Change] = {}
+        self._cost_pico_usd = 0
 
     def now(self) -> dict[Leaf, Change]:
         """Return what nobody has followed up yet."""
         return dict(self._changes)
+
+    def take_cost(self) -> int:
+        """Return what rebooking added to the spend since the last time, pico-USD, net."""
+        cost, self._cost_pico_usd = self._cost_pico_usd, 0
+        return cost
 
     def followed_up(self, changes: Mapping[Leaf, Change]) -> None:
         """Take note that all that follows from some changes was looked at and written down."""
@@ -83,8 +89,11 @@ class Changes:
             await self.look_later(sums)
         made = False
         try:
-            await self._ledger.rebook(wanted)
+            moved = await self._ledger.rebook(wanted)
             made = True
+            # Of what somebody else moved first, that one counts the cost.
+            if moved == len(wanted):
+                self._cost_pico_usd += sum(amounts.cost_pico_usd for amounts in sums.values())
         finally:
             for leaf, amounts in sums.items():
                 self._note(leaf, amounts if made else Amounts())

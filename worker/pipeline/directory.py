@@ -326,6 +326,10 @@ class DirectoryWatch:
         faults = [one.fault for one in (self._found_keys, self._giver) if one is not None]
         return [fault for fault in faults if fault]
 
+    def take_cost(self) -> int:
+        """Return what rebooking added to the spend since the last time, pico-USD, net."""
+        return self._changes.take_cost()
+
     def followed_up(self, followed: Followed) -> None:
         """Take note that all that follows from rebookings was looked at and written down."""
         self._changes.followed_up(followed.changes)

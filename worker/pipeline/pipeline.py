@@ -369,11 +369,17 @@ class Pipeline:
             quarantined=digest.quarantined,
             unpriced_calls=totals.unpriced_calls,
             unmetered_calls=totals.unmetered_calls,
+            cost_pico_usd=totals.cost_pico_usd + self._rebooked_cost(),
             crossings=committed.crossings,
             first_at_ms=digest.first_at_ms,
             commit_seconds=time.monotonic() - started,
             references=len(digest.references),
         )
+
+    def _rebooked_cost(self) -> int:
+        """Return what rebooking added to the spend since somebody asked, pico-USD, net."""
+        watches = (self.profiles, self.directory)
+        return sum(watch.take_cost() for watch in watches if watch is not None)
 
     async def book(self, digest: Digest) -> Committed:
         """Book a digest: calls in the ledger, crossings and malformed records written down.

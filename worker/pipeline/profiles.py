@@ -181,6 +181,10 @@ class ProfileWatch:
         """Take note that all that follows from rebookings was looked at and written down."""
         self._changes.followed_up(learned.changes)
 
+    def take_cost(self) -> int:
+        """Return what rebooking added to the spend since the last time, pico-USD, net."""
+        return self._changes.take_cost()
+
     def _learned(self, poster: Poster) -> Learned:
         return Learned(poster, self._changes.now())
 

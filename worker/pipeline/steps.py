@@ -21,6 +21,7 @@ class Figures(msgspec.Struct, gc=False):
         quarantined: Not understood, kept aside.
         unpriced_calls: Calls without a rate, net.
         unmetered_calls: Calls without counts, net.
+        cost_pico_usd: What was added to the spend, net; also by rebooking meanwhile.
         crossings: Thresholds newly found crossed.
         first_at_ms: Time of the oldest call among them, epoch milliseconds UTC; 0 for none.
         commit_seconds: How long the commit took.
@@ -35,6 +36,7 @@ class Figures(msgspec.Struct, gc=False):
     quarantined: int = 0
     unpriced_calls: int = 0
     unmetered_calls: int = 0
+    cost_pico_usd: int = 0
     crossings: int = 0
     first_at_ms: int = 0
     commit_seconds: float = 0.0

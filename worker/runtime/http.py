@@ -18,14 +18,14 @@ Reasons = Callable[[], Sequence[str]]
 
 
 def make_application(
-    *, unhealthy: Reasons, unready: Reasons, metrics: Callable[[], bytes]
+    *, unhealthy: Reasons, unready: Reasons, metrics: Callable[[], bytes | None]
 ) -> web.Application:
     """Return the pages.
 
     Args:
         unhealthy: Says why the worker is not well.
         unready: Says why it is not ready.
-        metrics: Renders the metrics in Prometheus' text format.
+        metrics: Renders the metrics in Prometheus' text format; None if there are none in it.
     """
 
     def answer(word: str, reasons: Sequence[str]) -> web.Response:
@@ -40,7 +40,10 @@ def make_application(
         return answer("ready", unready())
 
     async def metricsz(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})
+        text = metrics()
+        if text is None:
+            raise web.HTTPNotFound(text="LEDGEROCK_METRICS=emf: metrics are printed, not served")
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     application = web.Application()
     application.add_routes(

@@ -18,7 +18,7 @@ from worker.runtime.health import Health
 from worker.runtime.heartbeat import keep_extending
 from worker.runtime.holding import Holdings
 from worker.runtime.http import make_application, served
-from worker.runtime.metrics import PrometheusMeter
+from worker.runtime.metrics import WorkerMeter
 from worker.runtime.monitoring import Monitoring, Part
 from worker.runtime.receiving import Receiving
 from worker.runtime.working import STOPPING, Books, Working
@@ -34,6 +34,8 @@ BOOKING_SHARE: Final = 0.75
 LOOK_SECONDS: Final = 0.2
 PROBE_SECONDS: Final = 5.0
 """How often a ledger that failed is asked whether it answers again, while there is no work."""
+METRICS_SECONDS: Final = 60.0
+"""How often metrics are printed: CloudWatch keeps one value for each minute."""
 CLOSE_SECONDS: Final = 3.0
 BURST_PATIENCE_SECONDS: Final = 60.0
 """How long a burst waits at most for what it deferred to come again."""
@@ -83,7 +85,7 @@ class Worker:
         self._clock = clock
         self._check = check
         self._burst = burst
-        self.meter = PrometheusMeter(requests)
+        self.meter = WorkerMeter(settings, requests)
         self.breaker = Breaker()
         in_hand = settings.batches_in_flight + 1
         self.holdings = Holdings(
@@ -149,15 +151,32 @@ class Worker:
         """Return why the worker is not ready; nothing if it is."""
         return self.health.unready(asyncio.get_running_loop().time(), self._clock.now_ms())
 
-    def metrics(self) -> bytes:
-        """Return the metrics in Prometheus' text format."""
+    def metrics(self) -> bytes | None:
+        """Return the metrics in Prometheus' text format; None if they are not kept for it."""
+        if self.meter.prometheus is None:
+            return None
+        self._look_at_metrics()
+        return self.meter.prometheus.text()
+
+    def print_metrics(self) -> None:
+        """Print what was measured since it was printed last, if it is to be printed."""
+        if self.meter.embedded is None:
+            return
+        self._look_at_metrics()
+        try:
+            self.meter.embedded.print(self._clock.now_ms())
+        except OSError as error:
+            _log.warning("metrics cannot be printed", error=str(error))
+
+    def _look_at_metrics(self) -> None:
+        """Measure what is only measured when somebody looks."""
+        self.meter.follow_requests()
         state = self.breaker.state(asyncio.get_running_loop().time())
         self.meter.set("breaker_open", {"closed": 0.0, "half-open": 0.5, "open": 1.0}[state])
         self.meter.set("quarantined_share", self.breaker.share)
         self.meter.set("deliveries_in_flight", len(self.holdings))
         for source, behind in self.health.behind_seconds().items():
             self.meter.set("source_behind_seconds", behind, source=source)
-        return self.meter.text()
 
     # --- Its life -----------------------------------------------------------------------------
 
@@ -172,19 +191,25 @@ class Worker:
         )
         async with served(application, self._settings.http_port):
             try:
-                await self._begin()
-                await self._crew.until(self._stopping)
-                return await self._drain()
-            except ConfigurationError:
-                await self._abandon()
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
-                _log.critical("the worker fails", exc_info=first_cause(error))
-                await self._abandon()
-                return FAILED
-            except BaseException:
-                await self._abandon()
-                raise
+                return await self._live()
+            finally:
+                self.print_metrics()
+
+    async def _live(self) -> int:
+        try:
+            await self._begin()
+            await self._crew.until(self._stopping)
+            return await self._drain()
+        except ConfigurationError:
+            await self._abandon()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
+            _log.critical("the worker fails", exc_info=first_cause(error))
+            await self._abandon()
+            return FAILED
+        except BaseException:
+            await self._abandon()
+            raise
 
     async def _begin(self) -> None:
         if self._check is not None:
@@ -197,6 +222,7 @@ class Worker:
         start("announcing", self.announcing.run())
         start("doing what is due", self.monitoring.run())
         start("probing", self._probing())
+        start("printing metrics", self._printing_metrics())
         for source in self._sources:
             name = source.name
             receivers = 1 if name.startswith("kinesis:") else self._settings.receivers
@@ -217,6 +243,11 @@ class Worker:
         while True:
             await asyncio.sleep(PROBE_SECONDS)
             await self.working.probe()
+
+    async def _printing_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(METRICS_SECONDS)
+            self.print_metrics()
 
     async def _reach(self, source: Source) -> None:
         """Note early that a source is reached: a poll of a quiet one takes long to say so."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from worker.core.errors import ConfigurationError
 from worker.settings.values import values_of
 
 WORKER_ENVIRONMENT: Final = {
@@ -23,8 +24,14 @@ WORKER_ENVIRONMENT: Final = {
     "http_port": "LEDGEROCK_HTTP_PORT",
     "lag_seconds_max": "LEDGEROCK_LAG_SECONDS_MAX",
     "resolve_profiles": "LEDGEROCK_RESOLVE_PROFILES",
+    "metrics": "LEDGEROCK_METRICS",
+    "metrics_namespace": "POWERTOOLS_METRICS_NAMESPACE",
+    "metrics_service": "POWERTOOLS_SERVICE_NAME",
 }
 """The environment variable behind each of the worker's settings."""
+
+METRICS: Final = ("prometheus", "emf", "both")
+"""Ways in which the container shows its metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,12 @@ class WorkerSettings:
         http_port: Where `/healthz`, `/readyz` and `/metrics` are served; 0 for nowhere.
         lag_seconds_max: Beyond this age of the oldest unsettled delivery the worker is not ready.
         resolve_profiles: Ask Bedrock about application inference profiles that are not known.
+        metrics: How the container shows its metrics: `prometheus` serves them on `/metrics`,
+            `emf` prints them on stdout in CloudWatch's embedded metric format, `both` does both.
+            The functions always print them.
+        metrics_namespace: CloudWatch's namespace of all metrics.
+        metrics_service: Value of the dimension `service` of all metrics: a name for each stage,
+            for stages of one account that share it share their metrics.
     """
 
     queues: tuple[str, ...] = ()
@@ -65,6 +78,9 @@ class WorkerSettings:
     http_port: int = 8080
     lag_seconds_max: int = 900
     resolve_profiles: bool = True
+    metrics: str = "prometheus"
+    metrics_namespace: str = "Ledgerock"
+    metrics_service: str = "ledgerock"
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> WorkerSettings:
@@ -76,4 +92,8 @@ class WorkerSettings:
         values = values_of(
             cls, WORKER_ENVIRONMENT, environment, may_be_zero={"http_port", "linger_ms"}
         )
-        return cls(**values)  # type: ignore[arg-type]  # each value has its default's type
+        settings = cls(**values)  # type: ignore[arg-type]  # each value has its default's type
+        if settings.metrics not in METRICS:
+            message = f"LEDGEROCK_METRICS={settings.metrics}: give {', '.join(METRICS)}"
+            raise ConfigurationError(message)
+        return settings

@@ -35,6 +35,7 @@ def test_without_anything_to_work_on_it_says_what_to_set(run: Run) -> None:
         ("LEDGEROCK_QUEUES", "calls", "'calls' is no URL of an SQS queue"),
         ("LEDGEROCK_QUEUES", "http://h/1/q,http://h/2/q", "sqs:q is named twice"),
         ("LEDGEROCK_HTTP_PORT", "http", "LEDGEROCK_HTTP_PORT=http: give a whole number"),
+        ("LEDGEROCK_METRICS", "statsd", "LEDGEROCK_METRICS=statsd: give prometheus, emf, both"),
         ("LEDGEROCK_LOG_LEVEL", "loud", "LEDGEROCK_LOG_LEVEL=loud: give one of debug"),
     ],
 )

@@ -164,7 +164,7 @@ class Made:
 
     def sample(self, name: str, **labels: str) -> float:
         """Return a sample of the metrics as Prometheus would read it; 0 if there is none."""
-        text = self.worker.metrics().decode()
+        text = (self.worker.metrics() or b"").decode()
         return sum(
             one.value
             for family in text_string_to_metric_families(text)

@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.calls import asynchronous
 from worker.core.errors import ConfigurationError
 from worker.runtime.http import make_application, served
-from worker.runtime.metrics import PrometheusMeter
+from worker.runtime.metrics import PrometheusMeter, WorkerMeter
+from worker.settings import WorkerSettings
 from worker.telemetry import METRICS
 
 
@@ -51,18 +52,42 @@ async def test_pages_say_why_they_are_not_well() -> None:
 @asynchronous
 async def test_requests_are_followed_and_workers_do_not_share_metrics() -> None:
     requests = Requests()
-    meter, other = PrometheusMeter([requests]), PrometheusMeter()
-    meter.text()
+    meter, other = WorkerMeter(WorkerSettings(), [requests]), WorkerMeter(WorkerSettings())
+    for _ in range(2):
+        meter.follow_requests()
     requests.retries += 2
+    meter.follow_requests()
+    other.follow_requests()
+    assert meter.prometheus is not None
+    assert other.prometheus is not None
     values = {
         one.name: one.value
-        for family in text_string_to_metric_families(meter.text().decode())
+        for family in text_string_to_metric_families(meter.prometheus.text().decode())
         for one in family.samples
     }
     assert values["ledgerock_request_retries_total"] == 5
     assert values["ledgerock_request_conflicts_total"] == 2
     assert values["ledgerock_request_throttles_total"] == 1
-    assert b"ledgerock_request_retries_total 0.0" in other.text()
+    assert b"ledgerock_request_retries_total 0.0" in other.prometheus.text()
+
+
+@asynchronous
+async def test_where_metrics_are_only_printed_the_page_says_so() -> None:
+    pages = make_application(unhealthy=list, unready=list, metrics=lambda: None)
+    async with TestClient(TestServer(pages)) as client:
+        answer = await client.get("/metrics")
+        assert answer.status == 404
+        assert "LEDGEROCK_METRICS=emf" in await answer.text()
+
+
+def test_a_counter_of_prometheus_never_falls() -> None:
+    meter = PrometheusMeter()
+    found = []
+    for amount in (0.5, -0.75, 0.125, 0.5, 1.0):
+        meter.add("spend_usd", amount)
+        found.append(meter.registry.get_sample_value("ledgerock_spend_usd_total"))
+    # The sum, 1.375, is reached as soon as it is no less than what was shown.
+    assert found == [0.5, 0.5, 0.5, 0.5, 1.375]
 
 
 def pages() -> web.Application:
