@@ -257,7 +257,7 @@ def scripted(pipeline: ScriptedPipeline, **environment: str) -> Booking:
     parts: dict[str, Any] = {
         "pipeline": pipeline,
         "settings": Settings.read(environment),
-        **dict.fromkeys(("budgets", "announcer", "tellers", "monitor", "enforcing")),
+        **dict.fromkeys(("budgets", "announcer", "tellers", "monitor", "census", "enforcing")),
         **dict.fromkeys(("state", "outbox", "dynamo")),
     }
     return Booking(**parts)

@@ -21,6 +21,7 @@ from worker.core.decoders import Decoder
 from worker.enforcer.workflow import WorkflowSteps
 from worker.monitor import Monitor
 from worker.pipeline import Pipeline
+from worker.pipeline.budget_census import BudgetCensus
 from worker.pipeline.budgets import BudgetWatch
 from worker.pipeline.objects import ObjectBooks
 from worker.pipeline.profiles import ProfileWatch
@@ -44,6 +45,7 @@ class Booking:
         announcer: Announces what was written down; None where somebody else does.
         tellers: Tell people of it, by the name of their channel.
         monitor: Does what is due about budgets.
+        census: Counts budgets by their states.
         enforcing: Suspends and restores.
         state: What is kept beside the ledger.
         outbox: The state's, able to tell what this process writes down.
@@ -57,6 +59,7 @@ class Booking:
     announcer: Announcer | None
     tellers: dict[str, Teller]
     monitor: Monitor
+    census: BudgetCensus
     enforcing: Enforcing
     state: State
     outbox: TellingOutbox
@@ -130,6 +133,7 @@ async def open_booking(settings: Settings) -> AsyncIterator[Booking]:
             announcer=announcer,
             tellers=tellers,
             monitor=monitor,
+            census=BudgetCensus(watch=budgets, records=state.records, clock=clock),
             enforcing=enforcing,
             workflow=_workflow(base, enforcing, monitor, announcer),
             state=state,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from worker.bootstrap.booking import Booking
-from worker.telemetry import Meter, measure_enforced, measure_monitored
+from worker.telemetry import Meter, measure_enforced, measure_monitored, measure_states
 
 Part = Callable[[], Awaitable[bool]]
 """One kind of due work; returns whether it may have made more work due."""
@@ -52,9 +52,16 @@ def due_parts(booking: Booking, meter: Callable[[], Meter], say: Say) -> dict[st
             say("tiers", fault)
         return more
 
+    async def census() -> bool:
+        counts = await booking.census.count_due()
+        if counts is not None:
+            measure_states(meter(), counts)
+        return False
+
     return {
         "directory": directory,
         "budgets": budgets,
         "suspensions": suspensions,
         "tiers": tiers,
+        "census": census,
     }

@@ -150,6 +150,16 @@ class BudgetWatch:
         by_kind = self._known_budgets.by_kind
         return any(principal in by_kind.get(kind, {}) for kind in ("principal", "agent"))
 
+    async def in_force(self) -> frozenset[str]:
+        """Return the names of the budgets that are in force, as of some seconds ago.
+
+        Raises:
+            TransientError: They cannot be read; asking again is safe.
+        """
+        await self._refresh(())
+        kinds = self._known_budgets.by_kind.values()
+        return frozenset(one.name for by_id in kinds for some in by_id.values() for one in some)
+
     async def look_later(self, leaves: Iterable[Leaf]) -> None:
         """Have the budgets of some leaves looked at in a while, whatever becomes of this process.
 
