@@ -25,7 +25,8 @@ from tests.bench.workload import SEED
 from tests.dynamodb import client, local_endpoint, new_prefix
 from worker.adapters import dynamodb_ledger
 from worker.adapters.dynamodb_items import day_key
-from worker.adapters.dynamodb_ledger import DynamoLedger, Outcome
+from worker.adapters.dynamodb_ledger import DynamoLedger
+from worker.adapters.dynamodb_outcome import Outcome
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.bootstrap import make_poster
 from worker.core.batch import Batch
@@ -51,7 +52,7 @@ WARM_BATCHES: Final = 3
 Item = dict[str, Any]
 
 
-def one_by_one(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
+def one_by_one(writes: Iterable[CallWrite], _old_before_day: int) -> Iterator[Transaction]:
     """Pack nothing: the competitor."""
     for write in writes:
         needed: dict[BalanceKey, set[Sum]] = {
@@ -89,7 +90,7 @@ class OnePerCall(DynamoLedger):
     async def _book(
         self, writes: Iterable[CallWrite], outcome: Outcome
     ) -> dict[bytes, bytes | None]:
-        with mock.patch.object(dynamodb_ledger, "pack", one_by_one):
+        with mock.patch.object(dynamodb_ledger, "pack_by_age", one_by_one):
             return await super()._book(writes, outcome)
 
 

@@ -197,14 +197,14 @@ async def test_rebooking_leaves_out_only_what_moved_meanwhile() -> None:
         dearer = poster("model,unit,usd\namazon.nova-pro-v1:0,input_tokens,9\n")
         found = [entry async for page in ledger.scan() for entry in page]
         stale = [Rebooking(entry, dearer.rate(entry.evidence)) for entry in found]
-        read = ledger._bodies_of
+        read = ledger._items_of
 
-        async def overtaken(keys: list[bytes]) -> dict[bytes, bytes]:
+        async def overtaken(keys: list[bytes]) -> dict[bytes, Any]:
             bodies = await read(keys)
             better = call(7, Counts(1_000, 500, 4_000))
             await other.commit(fold(POSTER, [better]), POSTER)
             return bodies
 
-        ledger._bodies_of = overtaken  # type: ignore[method-assign]
+        ledger._items_of = overtaken  # type: ignore[method-assign]
         assert await ledger.rebook(stale) == 49
         assert not (await other.verify()).differences

@@ -99,8 +99,8 @@ def _made(ledger: Ledger, state: State) -> World:
 
     async def pause(seconds: float) -> None:
         waited.append(seconds)
-        if hasattr(ledger, "_marks_until"):
-            ledger._marks_until = 0.0  # as if so much time had passed
+        if hasattr(ledger, "_heard_until"):
+            ledger._heard_until = 0.0  # as if so much time had passed
 
     forgetting = Forgetting(
         ledger=ledger,

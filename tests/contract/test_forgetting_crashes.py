@@ -181,7 +181,7 @@ async def test_others_that_book_into_tables_meanwhile_lose_nothing() -> None:
         writer = DynamoLedger(prefix, dynamo=Dynamo(opened), create_tables=True)
 
         def hear() -> None:
-            writer._marks_until = 0.0
+            writer._heard_until = 0.0
 
         await _books_meanwhile(world, writer, hear)
 

@@ -6,6 +6,8 @@ Two tables. `PREFIX-entries` holds one small item for each call:
     b (B)         the stored body         n (B)         what it names (`dynamodb_names`)
                                           u (N)         leaf shape, of calls whose price is pending
 
+                                          x (N)         when it may go, of calls that are sealed
+
 so that one request id is one query, and a sparse index `by-leaf` on `u` finds the calls that a
 late price or profile could move. `PREFIX-balances` holds everything that is few:
 
@@ -17,6 +19,7 @@ late price or profile could move. `PREFIX-balances` holds everything that is few
     d                   <day>           a day that has balances
     n#<name>            -               a job's note
     j#<day>#<bucket>    <time>#<random> which callers' calls were booked (`dynamodb_journal`)
+    s, s#sums, s#parts                  how far the ledger is sealed (`dynamodb_seals`)
 
 A payer's series of days is one query; so are the wide scopes' days. The index `by-day` (keys
 only, so that adding to an item never touches it) lists the payers of a day.
@@ -40,7 +43,10 @@ Item = dict[str, Any]
 """An item, or a key, in DynamoDB's wire form (`{"pk": {"S": "w"}}`)."""
 
 EXPIRES: Final = "x"
-"""Attribute of the balances' time to live, epoch seconds; only the journal carries it."""
+"""Attribute of the time to live, epoch seconds: of the journal's notes, and of sealed entries that
+may go."""
+
+DAY_LAST: Final = 999_999
 
 DAY_BUCKETS: Final = 8
 """Partitions that a day's payers are spread over in the index `by-day`."""
@@ -154,12 +160,29 @@ def stored_key(item: Mapping[str, Any]) -> bytes:
     return bytes(item["r"]["B"]) + bytes(item["o"]["B"])
 
 
-def entry_item(stored: bytes, body: bytes, names: bytes, pending_shape: int | None) -> Item:
-    """Return the item of a call; `pending_shape` is set while its price is pending."""
+def entry_item(
+    stored: bytes, body: bytes, names: bytes, pending_shape: int | None, expires: int = 0
+) -> Item:
+    """Return the item of a call.
+
+    Args:
+        stored: Its stored key.
+        body: Its body.
+        names: What that names.
+        pending_shape: Shape of its leaf, set while its price is pending.
+        expires: When it may go, epoch seconds; 0 for never.
+    """
     item = entry_key(stored) | {"b": {"B": body}, "n": {"B": names}}
     if pending_shape is not None:
         item["u"] = {"N": str(pending_shape)}
+    if expires:
+        item[EXPIRES] = {"N": str(expires)}
     return item
+
+
+def expires_of(item: Mapping[str, Any]) -> int:
+    """Return when an item may go, epoch seconds; 0 for never."""
+    return int(item[EXPIRES]["N"]) if EXPIRES in item else 0
 
 
 def body_and_names(item: Mapping[str, Any]) -> tuple[bytes, bytes]:

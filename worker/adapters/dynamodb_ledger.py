@@ -14,18 +14,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
 from botocore.exceptions import ClientError
 
 from worker.adapters import dynamodb_items as items
 from worker.adapters import dynamodb_progress as progress
 from worker.adapters.aws_errors import error_code
 from worker.adapters.clock import SystemClock
+from worker.adapters.dynamodb_entries import DynamoEntries
+from worker.adapters.dynamodb_outcome import Outcome, committed, count, refused, told_of
 from worker.adapters.dynamodb_purge import purge
-from worker.adapters.dynamodb_reading import DynamoBooks
 from worker.adapters.dynamodb_requests import (
     ATTEMPTS_MAX,
     CONDITION_FAILED,
@@ -34,34 +34,30 @@ from worker.adapters.dynamodb_requests import (
     backoff,
     is_transient,
 )
+from worker.adapters.dynamodb_sealing import SETTLE_SECONDS, Expiry, Sealing, rename
+from worker.adapters.dynamodb_seals import head_key, seal_of, watermark_check
 from worker.adapters.dynamodb_shards import BalanceShards, is_full
-from worker.adapters.ledger_reading import Known, known_of
+from worker.adapters.ledger_reading import known_of
 from worker.adapters.pace import Pace
 from worker.core.batch import Batch, improve
 from worker.core.codec import encode_body, encode_key
-from worker.core.errors import LedgerCorruptError, LedgerockError, RefusedError, TransientError
+from worker.core.errors import TransientError
 from worker.core.forgotten import NOTE, Marks, Person, hide, marks_in
-from worker.core.journal import caller_of
-from worker.core.ledger import Amounts, Entry, Leaf
+from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf
 from worker.core.posting import Poster
-from worker.core.transactions import BalanceKey, CallWrite, Transaction, balance_keys, pack
+from worker.core.seal import GUARDED_DAYS, NOTHING_SEALED, Seal, unsealed, without
+from worker.core.transactions import (
+    BalanceKey,
+    CallWrite,
+    Transaction,
+    balance_keys,
+    pack_by_age,
+    payer_item,
+)
 from worker.ports import Clock, Committed, Rebooking
 
 ROUNDS_MAX: Final = 20
 """How often a call may lose a race for its own entry before the commit is given up."""
-
-REFUSALS: Final = frozenset(
-    {
-        "ItemCollectionSizeLimitExceeded",
-        "ItemCollectionSizeLimitExceededException",
-        "RequestEntityTooLarge",
-        "SerializationException",
-        "ValidationError",
-        "ValidationException",
-    }
-)
-"""Codes that speak of what was to be written: too large an item, key, number or expression (API
-reference: TransactWriteItems, "Error handling with DynamoDB")."""
 
 MARKS_SECONDS: Final = 30
 """How long the marks of forgotten people are kept in mind."""
@@ -74,31 +70,7 @@ CONCURRENCY: Final = 4
 """Transactions in flight at a time, each with a wide shard of its own."""
 
 
-class Outcome(msgspec.Struct, gc=False):
-    """What became of a batch so far."""
-
-    recorded: set[bytes] = set()
-    upgraded: set[bytes] = set()
-    deltas: dict[int, tuple[Leaf, Amounts]] = {}
-    known: dict[bytes, bytes] = {}
-    noted: set[tuple[str, bytes]] = set()
-
-    def unnoted(self, transactions: Iterable[Transaction]) -> list[tuple[str, bytes]]:
-        """Return callers and calls that the journal does not tell of, as far as is known.
-
-        It was told of a call when that was booked first. Later it need be told only where better
-        evidence, or a rebooking, found somebody else to be the caller.
-        """
-        calls = []
-        for write in (write for transaction in transactions for write in transaction.writes):
-            callers = {caller_of(leaf.identity) for leaf, _, _ in write.postings[:-1]}
-            caller = caller_of(write.postings[-1][0].identity)
-            if caller not in callers and (caller, write.key) not in self.noted:
-                calls.append((caller, write.key))
-        return calls
-
-
-class DynamoLedger(DynamoBooks):
+class DynamoLedger(DynamoEntries):
     """A `worker.ports.Ledger` in two tables.
 
     Args:
@@ -109,7 +81,8 @@ class DynamoLedger(DynamoBooks):
         create_tables: Make missing tables, for local use.
         discard: Keep nothing, for dry runs: what would be booked stays in memory.
         entries_per_second: How fast `verify` and `rebook` go through the entries at most.
-        clock: Tells when calls are booked, for the journal.
+        clock: Tells when calls are booked: for the journal, and for what may be sealed.
+        settle_seconds: How long to wait after a watermark was moved; see `dynamodb_sealing`.
     """
 
     def __init__(  # noqa: PLR0913 - what a shared ledger may be asked for
@@ -122,6 +95,7 @@ class DynamoLedger(DynamoBooks):
         discard: bool = False,
         entries_per_second: int | None = None,
         clock: Clock | None = None,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """Open nothing yet: the client is made on first use."""
         pace = Pace(entries_per_second)
@@ -129,15 +103,16 @@ class DynamoLedger(DynamoBooks):
             prefix,
             dynamo or Dynamo(),
             create_tables=create_tables,
+            discard=discard,
             pace=pace,
             clock=clock or SystemClock(),
         )
         self._prefetch = prefetch
-        self._discarded: dict[bytes, tuple[bytes, bytes]] | None = {} if discard else None
-        self._discarded_parts: dict[int, bytes] = {}
         self._days: set[int] = set()
         self._marks_note: str | None = None
-        self._marks_until = 0.0
+        self._heard_until = 0.0
+        self._heard_seal = NOTHING_SEALED
+        self._settle_seconds = settle_seconds
         self._placing = BalanceShards()
         self._shards: asyncio.Queue[int] = asyncio.Queue()
         # Workers start at random shards, so that two of them seldom want the same one.
@@ -153,23 +128,25 @@ class DynamoLedger(DynamoBooks):
         calls that are refused.
         """
         await self._prepare()
-        batch = hide(batch, await self._marks())
         try:
             return await self._commit(batch, poster, touched=touched)
         except ClientError as error:  # Of keys and names that no item can have.
-            raise _refused([error_code(error)], error) from error
+            raise refused([error_code(error)], error) from error
 
-    async def _marks(self) -> Marks | None:
-        """Return the marks of forgotten people, as of a moment ago."""
+    async def _heard(self) -> tuple[Marks | None, Seal]:
+        """Return the marks of forgotten people, and the seal in force, as of a moment ago."""
         now = time.monotonic()
-        if now >= self._marks_until:
-            wanted = items.note_key(NOTE)
-            found = await self._dynamo.get_many(self._balances, [wanted])
-            note = found[0]["note"]["S"] if found else None
+        if now >= self._heard_until:
+            wanted = [items.note_key(NOTE), head_key()]
+            found = await self._dynamo.get_many(self._balances, wanted)
+            by_key = {item["pk"]["S"]: item for item in found}
+            marks = by_key.get(wanted[0]["pk"]["S"])
+            note = None if marks is None else marks["note"]["S"]
             if note != self._marks_note:
                 self._names.doubt()
-            self._marks_note, self._marks_until = note, now + MARKS_SECONDS
-        return marks_in(self._marks_note)
+            self._heard_seal = seal_of(by_key.get(wanted[1]["pk"]["S"]))
+            self._marks_note, self._heard_until = note, now + MARKS_SECONDS
+        return marks_in(self._marks_note), self._heard_seal
 
     @property
     def hears_after_seconds(self) -> int:
@@ -179,20 +156,39 @@ class DynamoLedger(DynamoBooks):
     async def purge(self, person: Person) -> None:
         """Remove what still names a person: balances first, then the parts they are named by."""
         await self._prepare()
+        await rename(self, self._dynamo, self._balances, person)
         await purge(self, self._dynamo, self._balances, person)
 
-    async def _commit(self, batch: Batch, poster: Poster, *, touched: bool) -> Committed:
+    async def _commit(self, whole: Batch, poster: Poster, *, touched: bool) -> Committed:
+        marks, seal = await self._heard()
+        outcome = Outcome(seal=seal)
+        open_batch, too_late = unsealed(whole, seal, poster)
+        batch = hide(open_batch, marks)
+        repeats = dict(batch.repeats)
         wanted = list(batch.bodies) if self._must_read() else []
         _, known = await asyncio.gather(self._intern(batch.interned), self._bodies_of(wanted))
-        outcome = Outcome()
         pending = {key: known.get(key) for key in batch.bodies}
         for _ in range(ROUNDS_MAX):
+            writes = await self._writes(batch, pending, poster, outcome)
             if touched:
-                outcome.known |= {key: body for key, body in pending.items() if body is not None}
-            writes = await self._writes(batch, pending, poster)
+                outcome.known |= {
+                    key: body
+                    for key, body in pending.items()
+                    if body is not None and key not in outcome.sealed
+                }
             pending = await self._book(writes, outcome)
             if not pending:
-                return _committed(batch, outcome, known_of(outcome.known.values(), self._decoder))
+                seen = known_of(outcome.known.values(), self._decoder)
+                return committed(whole.records, repeats, outcome, seen, too_late)
+            marks, outcome.seal = await self._heard()
+            if outcome.seal.day != seal.day:  # Somebody sealed meanwhile.
+                seal = outcome.seal
+                open_batch, _ = without(open_batch, open_batch.bodies.keys() - pending.keys())
+                open_batch, more = unsealed(open_batch, seal, poster)
+                batch, too_late = hide(open_batch, marks), too_late + more
+                repeats |= batch.repeats
+                await self._intern(batch.interned)
+                pending = {key: pending[key] for key in batch.bodies}
         message = f"{len(pending)} calls of a batch kept losing races for their entries"
         raise TransientError(message)
 
@@ -200,7 +196,11 @@ class DynamoLedger(DynamoBooks):
         return self._prefetch or self._discarded is not None
 
     async def _writes(
-        self, batch: Batch, pending: dict[bytes, bytes | None], poster: Poster
+        self,
+        batch: Batch,
+        pending: dict[bytes, bytes | None],
+        poster: Poster,
+        outcome: Outcome,
     ) -> list[CallWrite]:
         """Work out what to write for calls, given what each is known as."""
         improved = []
@@ -212,6 +212,9 @@ class DynamoLedger(DynamoBooks):
                 leaf = self._decoder.leaf(leaf_id)
                 writes.append(CallWrite(key, incoming, None, ((leaf, amounts, leaf_id),)))
             elif incoming != stored:
+                if outcome.seal.holds(self._decoder.day(stored)):
+                    outcome.sealed.add(key)
+                    continue
                 better = improve(key, stored, incoming, self._decoder, poster)
                 if better is not None:
                     improved.append((key, stored, *better))
@@ -226,7 +229,7 @@ class DynamoLedger(DynamoBooks):
         return writes
 
     def _replacement(
-        self, key: bytes, stored: bytes, body: bytes, before: Entry, after: Entry
+        self, key: bytes, stored: bytes, body: bytes, before: Entry, after: Entry, expires: int = 0
     ) -> CallWrite:
         old_leaf, added = self._decoder.amounts(stored)
         taken = Amounts()
@@ -240,35 +243,43 @@ class DynamoLedger(DynamoBooks):
                 (before.posting.leaf, taken, old_leaf),
                 (after.posting.leaf, amounts, new_leaf),
             ),
+            expires,
         )
 
     async def _book(
         self, writes: Iterable[CallWrite], outcome: Outcome
     ) -> dict[bytes, bytes | None]:
         """Make transactions of writes; return calls that turned out to be something else."""
-        transactions = list(pack(writes))
+        today = self._clock.now_ms() // MS_PER_DAY
+        transactions = list(pack_by_age(writes, today - GUARDED_DAYS))
         if self._discarded is not None:
             for transaction in transactions:
                 for write in transaction.writes:
                     self._discarded[write.key] = (write.body, self._names_in(write.body))
-                _count(outcome, transaction)
+                count(outcome, transaction)
             return {}
         await self._note(transactions, outcome)
         lost: dict[bytes, bytes | None] = {}
         answers = await asyncio.gather(
-            *(self._transact(transaction) for transaction in transactions), return_exceptions=True
+            *(self._transact(transaction, outcome.seal) for transaction in transactions),
+            return_exceptions=True,
         )
         for transaction, answer in zip(transactions, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
             if answer is None:
-                _count(outcome, transaction)
+                count(outcome, transaction)
             else:
                 lost |= answer
         return lost
 
-    async def _transact(self, transaction: Transaction) -> dict[bytes, bytes | None] | None:
+    async def _transact(
+        self, transaction: Transaction, seal: Seal
+    ) -> dict[bytes, bytes | None] | None:
         """Make one transaction.
+
+        Calls that somebody may be sealing are booked on condition that the seal is still the
+        one that was heeded.
 
         Returns:
             None if it was made. Otherwise it changed nothing, and these are its calls with
@@ -280,11 +291,13 @@ class DynamoLedger(DynamoBooks):
                 # Made anew each time: a balance that conflicted is spread over shards by now,
                 # and one that was full has another layer.
                 request = self._request(transaction, shard)
+                if transaction.may_be_sealed:
+                    request.append((watermark_check(self._balances, seal, shard), None))
                 layers = {key: self._placing.layer(key) for _, key in request if key is not None}
                 try:
                     reasons = await self._dynamo.transact([item for item, _ in request])
                 except ClientError as error:
-                    raise _refused([error_code(error)], error) from error
+                    raise refused([error_code(error)], error) from error
                 if not reasons:
                     return None
                 codes = [str(reason.get("Code")) for reason in reasons]
@@ -298,7 +311,7 @@ class DynamoLedger(DynamoBooks):
                 if self._placing.raise_layers(full, layers):
                     continue
                 if not is_transient(reasons):
-                    raise _refused(codes, _told(reasons))
+                    raise refused(codes, told_of(reasons))
                 self._placing.spread(
                     [
                         key
@@ -320,7 +333,11 @@ class DynamoLedger(DynamoBooks):
             put: dict[str, Any] = {
                 "TableName": self._entries,
                 "Item": items.entry_item(
-                    write.key, write.body, self._names_in(write.body), self._pending_shape(write)
+                    write.key,
+                    write.body,
+                    self._names_in(write.body),
+                    self._pending_shape(write),
+                    write.expires,
                 ),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
@@ -348,14 +365,13 @@ class DynamoLedger(DynamoBooks):
         is_pending = amounts.unpriced_calls or amounts.unmetered_calls
         return self._names.shape_id(leaf_id) if is_pending else None
 
-    def _names_in(self, body: bytes) -> bytes:
-        facts_id, leaf_id, _ = self._decoder.names(body)
-        return self._names.of_entry(facts_id, leaf_id)
-
     async def _known_now(
         self, transaction: Transaction, reasons: Reasons
     ) -> dict[bytes, bytes | None]:
         """Return a cancelled transaction's calls with what each is known as now."""
+        if transaction.may_be_sealed and reasons[-1].get("Code") == CONDITION_FAILED:
+            self._heard_until = 0.0  # Somebody has sealed: ask before anything is tried again.
+            await backoff(0)
         known: dict[bytes, bytes | None] = {}
         found = []
         for write, reason in zip(transaction.writes, reasons, strict=False):
@@ -373,7 +389,8 @@ class DynamoLedger(DynamoBooks):
         """Replace postings, each only where the entry is still what was read."""
         await self._prepare()
         wanted = {encode_key(item.before.key): item for item in reversed(rebookings)}
-        bodies = await self._bodies_of(list(wanted))
+        found = await self._items_of(list(wanted))
+        bodies = {key: items.body_and_names(item)[0] for key, item in found.items()}
         await self._pace.take(len(bodies))
         await self._intern(
             {
@@ -389,9 +406,17 @@ class DynamoLedger(DynamoBooks):
             if before.revision == item.before.revision:
                 after = Entry(before.key, item.evidence_after, posting, before.revision + 1)
                 body = encode_body(after.evidence, item.after, after.revision)
-                writes[key] = self._replacement(key, stored, body, before, after)
+                expires = items.expires_of(found[key])
+                writes[key] = self._replacement(key, stored, body, before, after, expires)
         outcome = Outcome()
         for _ in range(ROUNDS_MAX):
+            _, outcome.seal = await self._heard()
+            writes = {
+                key: write
+                for key, write in writes.items()
+                if wanted[key].evidence is not None
+                or not outcome.seal.holds(write.postings[0][0].day)
+            }
             lost = await self._book(writes.values(), outcome)
             # One entry that moved cancels its whole transaction: the others are tried again.
             writes = {key: writes[key] for key, now in lost.items() if now == writes[key].expected}
@@ -412,45 +437,34 @@ class DynamoLedger(DynamoBooks):
             return True
         return await progress.replace(self._dynamo, self._balances, name, before, note)
 
-    # --- Interned values ---------------------------------------------------------------------
+    # --- Sealing -----------------------------------------------------------------------------
 
-    async def _intern(self, values: dict[int, bytes]) -> None:
-        """Make sure that the ledger holds what some facts, leaves and bases are made of."""
-        fresh = self._names.take_apart(values)
-        if not fresh:
-            return
-        stored = await self._read_parts(fresh)
-        for part_id, encoded in stored.items():
-            if fresh[part_id] != encoded:
-                message = f"two different values share the id {part_id}; nothing was booked"
-                raise LedgerCorruptError(message)
-        if self._discarded is not None:
-            self._discarded_parts.update(fresh)
-        else:
-            missing = [
-                {**items.interned_key(part_id), "e": {"B": encoded}}
-                for part_id, encoded in fresh.items()
-                if part_id not in stored
-            ]
-            await self._dynamo.put_many(self._balances, missing)
-        self._names.stored(fresh)
+    async def seal(self, day: int, on_progress: Callable[[int], None] | None = None) -> Seal:
+        """Seal everything before a day, while others book; see `dynamodb_sealing`."""
+        await self._prepare()
+        sealing = Sealing(
+            self, self._seals, settle_seconds=self._settle_seconds, on_progress=on_progress
+        )
+        self._heard_until = 0.0
+        return await sealing.seal(day)
 
-    async def _read_parts(self, part_ids: Iterable[int]) -> dict[int, bytes]:
-        own = {
-            part_id: self._discarded_parts[part_id]
-            for part_id in part_ids
-            if part_id in self._discarded_parts
-        }
-        return own | await super()._read_parts(part for part in part_ids if part not in own)
+    async def expire(
+        self, after_days: int, now_ms: int, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Tell entries when to go that are sealed and may go at all; see `dynamodb_sealing`."""
+        await self._prepare()
+        pages = self._entry_pages("r, o, b, x", None)
+        expiry = Expiry(self._dynamo, self._seals, self._entries, after_days, now_ms)
+        return await expiry.run(pages, on_progress)
 
-    async def _bodies_of(self, keys: list[bytes]) -> dict[bytes, bytes]:
-        own = self._discarded or {}
-        wanted = [items.entry_key(key) for key in dict.fromkeys(keys) if key not in own]
-        found = await self._dynamo.get_many(self._entries, wanted)
-        bodies = {items.stored_key(item): items.body_and_names(item) for item in found}
-        bodies |= {key: own[key] for key in keys if key in own}
-        await self._learn(bodies.values())
-        return {key: body for key, (body, _) in bodies.items()}
+    def moves(self, leaf: Leaf, shape: int, amounts: Amounts) -> list[dict[str, Any]]:
+        """Return the parts of a transaction that add to a payer's balance and to no other."""
+        key = payer_item(leaf)
+        place = self._placing.shard(key, 0)
+        update = items.balance_update(key, [(leaf, amounts, shape)], place)
+        if update is None:
+            return []
+        return [{"Update": {"TableName": self._balances, "Key": update[0], **update[1]}}]
 
     async def _note(self, transactions: Iterable[Transaction], outcome: Outcome) -> None:
         """Write down days that have balances, and callers that have calls, before they have any."""
@@ -463,37 +477,3 @@ class DynamoLedger(DynamoBooks):
         await self._dynamo.put_many(self._balances, notes)
         self._days.update(fresh)
         outcome.noted.update(calls)
-
-
-def _count(outcome: Outcome, transaction: Transaction) -> None:
-    for write in transaction.writes:
-        (outcome.recorded if write.expected is None else outcome.upgraded).add(write.key)
-        for leaf, amounts, leaf_id in write.postings:
-            outcome.deltas.setdefault(leaf_id, (leaf, Amounts()))[1].add(amounts)
-
-
-def _told(reasons: Reasons) -> str:
-    told = {f"{reason.get('Code')}: {reason.get('Message')}" for reason in reasons}
-    return "; ".join(sorted(one for one in told if not one.startswith("None:")))
-
-
-def _committed(batch: Batch, outcome: Outcome, known: Known) -> Committed:
-    in_batch = sum(
-        improved for key, (_, improved) in batch.repeats.items() if key in outcome.recorded
-    )
-    recorded, upgraded = len(outcome.recorded), len(outcome.upgraded) + in_batch
-    return Committed(
-        recorded=recorded,
-        upgraded=upgraded,
-        duplicates=batch.records - recorded - upgraded,
-        postings=[delta for delta in outcome.deltas.values() if not delta[1].is_zero()],
-        known=known.leaves,
-        known_pending=list(known.pending),
-    )
-
-
-def _refused(codes: Iterable[str], why: object) -> LedgerockError:
-    """Say that a request is refused: for what it asks to be booked, or as a whole."""
-    if not REFUSALS.isdisjoint(codes):
-        return RefusedError(f"DynamoDB refused to book this, it cannot hold it: {why}")
-    return LedgerCorruptError(f"DynamoDB refused a transaction: {why}")

@@ -10,21 +10,24 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from worker.adapters import dynamodb_items as items
+from worker.adapters.dynamodb_items import DAY_LAST
 from worker.adapters.dynamodb_journal import DynamoJournal
 from worker.adapters.dynamodb_names import Names, join_leaf, split_leaf
 from worker.adapters.dynamodb_requests import READS_AT_ONCE, Dynamo
+from worker.adapters.dynamodb_seals import DynamoSeals, sums_in
 from worker.adapters.dynamodb_verify import verify
 from worker.adapters.ledger_reading import calls_of, sum_by
+from worker.adapters.ledger_sealing import joined
 from worker.adapters.pace import Pace
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_key, encode_request_id, intern_id
 from worker.core.errors import LedgerCorruptError
 from worker.core.ledger import Amounts, Entry, Leaf
+from worker.core.seal import Seal, SealedSum
 from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody, merged_days
 from worker.ports import Clock, Verification
 
 SCAN_PAGE: Final = 1_000
-DAY_LAST: Final = 999_999
 
 
 class DynamoBooks:
@@ -48,7 +51,9 @@ class DynamoBooks:
         self._pace = pace
         self._prefix = prefix
         self._missing = items.table_definitions(prefix) if create_tables else []
+        self._clock = clock
         self._journal = DynamoJournal(dynamo, self._balances, clock)
+        self._seals = DynamoSeals(dynamo, self._balances)
         self._names = Names()
         self._decoder = Bodies(self._names.value)
         self._ready = asyncio.Lock()
@@ -97,6 +102,7 @@ class DynamoBooks:
         price, and one write unit when a call is put into it or taken out.
         """
         await self._prepare()
+        seal = await self._seals.head()
         if leaves is None:
             leaves = [
                 leaf
@@ -106,7 +112,7 @@ class DynamoBooks:
         shapes = {
             intern_id(split_leaf(leaf)): None
             for leaf in leaves
-            if models is None or leaf.model in models
+            if (models is None or leaf.model in models) and not seal.holds(leaf.day)
         }
         for shape_id in shapes:
             async for page in self._dynamo.pages(
@@ -119,9 +125,10 @@ class DynamoBooks:
             ):
                 await self._pace.take(len(page))
                 keys = [{"r": item["r"], "o": item["o"]} for item in page]
-                found = await self._dynamo.get_many(self._entries, keys)
-                if found:
-                    yield await self._decoded(found)
+                found = await self._decoded(await self._dynamo.get_many(self._entries, keys))
+                wanted = [entry for entry in found if not seal.holds(entry.posting.leaf.day)]
+                if wanted:
+                    yield wanted
 
     async def booked(
         self, identities: Collection[str], from_ms: int
@@ -132,13 +139,14 @@ class DynamoBooks:
         are read by key.
         """
         await self._prepare()
+        seal = await self._seals.head()
         async for noted in self._journal.keys(identities, from_ms):
             keys = list(dict.fromkeys(noted))
             for at in range(0, len(keys), SCAN_PAGE):
                 some = [items.entry_key(key) for key in keys[at : at + SCAN_PAGE]]
                 await self._pace.take(len(some))
                 found = await self._decoded(await self._dynamo.get_many(self._entries, some))
-                wanted = calls_of(found, identities, from_ms)
+                wanted = calls_of(found, identities, from_ms, seal)
                 if wanted:
                     yield wanted
 
@@ -167,7 +175,16 @@ class DynamoBooks:
     async def _sums_in(self, found: Iterable[dict[str, Any]]) -> dict[Leaf, Amounts]:
         """Add up payers' days by leaf."""
         by_day = [(items.day_of(item), items.leaf_amounts(item)) for item in found]
-        wanted = {shape_id: None for _, shapes in by_day for shape_id in shapes}
+        parts = await self._parts_of({shape: None for _, shapes in by_day for shape in shapes})
+        sums: dict[Leaf, Amounts] = {}
+        for day, shapes in by_day:
+            for shape_id, amounts in shapes.items():
+                leaf = join_leaf(parts[shape_id], day)
+                sums.setdefault(leaf, Amounts()).add(amounts)
+        return sums
+
+    async def _parts_of(self, wanted: dict[int, None]) -> dict[int, bytes]:
+        """Return what some leaf shapes are."""
         known = {shape_id: self._names.parts.get(shape_id) for shape_id in wanted}
         parts = {shape_id: part for shape_id, part in known.items() if part is not None}
         parts |= await self._read_parts([shape_id for shape_id in wanted if shape_id not in parts])
@@ -176,12 +193,7 @@ class DynamoBooks:
             message = f"leaf shape {missing} is missing from the ledger"
             raise LedgerCorruptError(message)
         self._names.parts.keep(parts)
-        sums: dict[Leaf, Amounts] = {}
-        for day, shapes in by_day:
-            for shape_id, amounts in shapes.items():
-                leaf = join_leaf(parts[shape_id], day)
-                sums.setdefault(leaf, Amounts()).add(amounts)
-        return sums
+        return parts
 
     async def balance_items(self, leaf: Leaf) -> list[dict[str, Any]]:
         """Return the items of a payer's day, all callers and shards."""
@@ -338,18 +350,61 @@ class DynamoBooks:
 
     async def amounts_of_entries(self) -> AsyncIterator[Sequence[tuple[Leaf, Amounts]]]:
         """Yield what every entry adds to which leaf, a page of the table at a time."""
+        async for page, _ in self.postings_after(None):
+            yield page
+
+    async def postings_after(
+        self, after: str | None
+    ) -> AsyncIterator[tuple[list[tuple[Leaf, Amounts]], str]]:
+        """Yield what entries after one add to which leaf, and the key of the last of each page."""
+        start = None if after is None else items.entry_key(encode_key(after))
+        async for page in self._entry_pages("r, o, b, n", start):
+            if page:
+                bodies = [items.body_and_names(item) for item in page]
+                await self._learn(bodies)
+                amounts = [self._decoder.amounts(body) for body, _ in bodies]
+                last = decode_key(items.stored_key(page[-1]))
+                yield [(self._decoder.leaf(leaf_id), amount) for leaf_id, amount in amounts], last
+
+    async def _entry_pages(
+        self, projection: str, start: dict[str, Any] | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the table of entries by pages, strongly read and paced."""
         async for page in self._dynamo.pages(
             "scan",
             TableName=self._entries,
             ConsistentRead=True,
-            ProjectionExpression="b, n",
+            ProjectionExpression=projection,
             Limit=self._pace.page(SCAN_PAGE),
+            **({} if start is None else {"ExclusiveStartKey": start}),
         ):
             await self._pace.take(len(page))
-            bodies = [items.body_and_names(item) for item in page]
-            await self._learn(bodies)
-            amounts = [self._decoder.amounts(body) for body, _ in bodies]
-            yield [(self._decoder.leaf(leaf_id), amount) for leaf_id, amount in amounts]
+            yield page
+
+    async def seal_in_force(self) -> Seal:
+        """Return how far the ledger is sealed."""
+        await self._prepare()
+        return await self._seals.head()
+
+    async def sealed_sums(
+        self, first_day: int | None = None, last_day: int | None = None
+    ) -> dict[Leaf, SealedSum]:
+        """Return what complete seals stored: one range query."""
+        seal = await self.seal_in_force()
+        last = min(DAY_LAST if last_day is None else last_day, seal.complete_day - 1)
+        found: dict[Leaf, SealedSum] = {}
+        for item in await self._seals.items_between(first_day or 0, last) if last > 0 else ():
+            sums = sums_in(item)
+            leaves = await self.leaves_of(sums)
+            for key, one in sums.items():
+                found[leaves[key]] = joined(found.get(leaves[key]), one)
+        return found
+
+    async def leaves_of(self, shapes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Leaf]:
+        """Return leaves by shape and day."""
+        wanted = list(shapes)
+        parts = await self._parts_of({shape: None for shape, _ in wanted})
+        return {(shape, day): join_leaf(parts[shape], day) for shape, day in wanted}
 
     async def progress(self, name: str) -> str | None:
         """Return a job's note."""
@@ -387,8 +442,7 @@ class DynamoBooks:
             async with self._ready:
                 while self._missing:
                     await self._dynamo.create_table(self._missing[-1])
-                    if self._missing[-1]["TableName"] == self._balances:
-                        await self._dynamo.expire(self._balances, items.EXPIRES)
+                    await self._dynamo.expire(self._missing[-1]["TableName"], items.EXPIRES)
                     self._missing.pop()
 
 

@@ -5,15 +5,19 @@ changes its balances together with its entries; so a balance that is the same be
 must equal the sum of the entries that were read in between. Those that moved are looked at
 again. A difference is reported only when it was seen twice and held still; what never held
 still is reported as unsettled, which is no difference.
+
+A sealed balance must be what its seal says; and so must the entries, where all of them are left.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from worker.adapters.dynamodb_items import day_key, wide_name
+from worker.adapters.ledger_reading import calls_gone, difference_of
 from worker.core.ledger import Amounts, Leaf
+from worker.core.seal import Seal, SealedSum, is_proven
 from worker.core.transactions import WIDE_KINDS, wide_figures
 from worker.ports import Difference, Verification
 
@@ -41,27 +45,54 @@ class Books(Protocol):
     async def wide_days(self) -> dict[Wide, int]:
         """Return the wide sums by day and attribute name, without zeros."""
 
+    async def seal_in_force(self) -> Seal:
+        """Return how far the ledger is sealed."""
+
+    async def sealed_sums(self) -> dict[Leaf, SealedSum]:
+        """Return what complete seals stored."""
+
 
 async def verify(books: Books) -> Verification:
     """Compare balances with entries; see the module."""
     verifier = _Verifier()
     for number in range(PASSES_MAX):
+        seal, sealed = await books.seal_in_force(), await books.sealed_sums()
         before, wide_before = await books.balance_sums(), await books.wide_days()
-        expected, entries = await _fold(books)
+        summed, entries = await _fold(books)
+        expected = _with_seals(summed, seal, sealed)
         after, wide_after = await books.balance_sums(), await books.wide_days()
         # A payer's first item of a day reaches the index a little later than the table.
         late = _moved(after, expected)
         after |= await books.exact_sums(late) if late else {}
-        verifier.look(_Pass(before, after, expected, wide_before, wide_after, entries))
+        found = _Sealed(seal, sealed, summed)
+        verifier.look(_Pass(before, after, expected, wide_before, wide_after, entries, found))
         if verifier.is_done or (number and not verifier.got_on):
             break
     return verifier.result()
 
 
+class _Sealed(NamedTuple):
+    """What seals say, and what the entries that there are add up to."""
+
+    seal: Seal
+    sums: dict[Leaf, SealedSum]
+    entries: Sums
+
+    def contradicted(self) -> set[Leaf]:
+        """Return sealed leaves whose entries are not what their seal says."""
+        leaves = self.entries.keys() | self.sums.keys() if self.seal.complete_day else set()
+        return {
+            leaf
+            for leaf in leaves
+            if self.seal.sums_hold(leaf.day)
+            and not is_proven(self.entries.get(leaf, Amounts()), _says(self.sums, leaf))
+        }
+
+
 class _Pass:
     """What was read in one pass."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is read
         self,
         before: Sums,
         after: Sums,
@@ -69,10 +100,12 @@ class _Pass:
         wide_before: dict[Wide, int],
         wide_after: dict[Wide, int],
         entries: int,
+        sealed: _Sealed,
     ) -> None:
         self.before, self.after, self.expected = before, after, expected
         self.wide_before, self.wide_after = wide_before, wide_after
         self.entries = entries
+        self.sealed = sealed
 
 
 class _Verifier:
@@ -100,6 +133,7 @@ class _Verifier:
             if read.wide_before.get(key) != read.wide_after.get(key)
         } | _wide_sums(dict.fromkeys(moved_leaves, Amounts()))[0].keys()
         wrong: set[Leaf | Wide] = {*(_moved(read.after, read.expected) - moved_leaves)}
+        wrong |= read.sealed.contradicted()
         wrong |= {
             key
             for key in self._wide_expected.keys() | read.wide_after.keys()
@@ -133,11 +167,15 @@ class _Verifier:
             unsettled=tuple(
                 self._leaf(key) for key in sorted(self._open - self._certain, key=_order)
             ),
+            sealed=len(read.sealed.sums),
+            gone=calls_gone(read.sealed.entries, read.sealed.sums),
         )
 
     def _difference(self, read: _Pass, key: Leaf | Wide) -> Difference:
         if isinstance(key, Leaf):
-            return Difference(key, read.after.get(key), read.expected.get(key))
+            seal, sealed, entries_left = read.sealed
+            found = difference_of(key, read.after, entries_left, seal, sealed)
+            return found or Difference(key, read.after.get(key), read.expected.get(key))
         figures = read.wide_after.get(key, 0), self._wide_expected.get(key, 0)
         balance, entries = (Amounts(**{_figure(key): figure}) for figure in figures)
         return Difference(self._leaf(key), balance, entries)
@@ -179,6 +217,18 @@ async def _fold(books: Books) -> tuple[Sums, int]:
         for leaf, amounts in page:
             expected.setdefault(leaf, Amounts()).add(amounts)
     return expected, entries
+
+
+def _says(sealed: dict[Leaf, SealedSum], leaf: Leaf) -> Amounts:
+    return sealed[leaf].amounts if leaf in sealed else Amounts()
+
+
+def _with_seals(summed: Sums, seal: Seal, sealed: dict[Leaf, SealedSum]) -> Sums:
+    """Return what balances are expected to be: what seals say, and entries where none does."""
+    if not seal.complete_day:
+        return summed
+    expected = {leaf: one for leaf, one in summed.items() if not seal.sums_hold(leaf.day)}
+    return expected | {leaf: one.amounts for leaf, one in sealed.items()}
 
 
 def _wide_sums(sums: Sums) -> tuple[dict[Wide, int], dict[Wide, str]]:

@@ -25,7 +25,7 @@ from worker.adapters.ledger_reading import (
     pending_of,
     sum_by,
 )
-from worker.adapters.sqlite_file import SqliteFile
+from worker.adapters.ledger_sealing import sealed_among
 from worker.adapters.sqlite_schema import (
     AMOUNT_COLUMNS,
     BALANCE_COLUMNS,
@@ -33,6 +33,7 @@ from worker.adapters.sqlite_schema import (
     DIMENSION_COLUMNS,
     POST,
 )
+from worker.adapters.sqlite_sealing import SqliteSealing
 from worker.core.batch import Batch, Reconciled, reconcile
 from worker.core.budget_terms import ScopeDays
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key, encode_request_id
@@ -41,15 +42,15 @@ from worker.core.forgotten import NOTE, Marks, Person, hide, marks_in
 from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf, amounts_of
 from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
+from worker.core.seal import unsealed, without
 from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody
 from worker.ports import Committed, Rebooking, Verification
 
 KEYS_PER_LOOKUP: Final = 500
-SCAN_CHUNK: Final = 5_000
 INTERNED_KNOWN_MAX: Final = 200_000
 
 
-class SqliteLedger(SqliteFile):
+class SqliteLedger(SqliteSealing):
     """A `worker.ports.Ledger` in one file.
 
     Args:
@@ -64,23 +65,24 @@ class SqliteLedger(SqliteFile):
     def __init__(self, path: Path | str, *, discard: bool = False) -> None:
         """Open or create the file."""
         super().__init__(path, discard=discard)
-        self._known_interned: set[int] = set()
         self._marks_note: str | None = None
-        self._decoder = Bodies(self._lookup)
 
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch in one transaction; see the port."""
         with self._transaction():
+            seal = self._seal()
+            batch, too_late = unsealed(batch, seal, poster)
             batch = hide(batch, self._marks())
-            keys = sorted(batch.bodies)
-            known = self._bodies_of(keys)
+            known = self._bodies_of(sorted(batch.bodies))
+            batch, sealed = without(batch, sealed_among(known, seal, self._decoder))
+            known = {key: body for key, body in known.items() if key in batch.bodies}
             seen = known_of(known.values(), self._decoder) if touched else NOTHING_KNOWN
             reconciled = reconcile(batch, known, self._lookup, poster)
             interned = self._write(reconciled)
         # Only now, and only what was written: a value that is thought to be there and is not
         # would leave entries that nobody can read.
         self._known_interned.update(interned)
-        return committed(reconciled, self._decoder, seen)
+        return committed(reconciled, self._decoder, seen, too_late + sealed)
 
     def _marks(self) -> Marks | None:
         """Return the marks of forgotten people, as of this transaction."""
@@ -139,12 +141,6 @@ class SqliteLedger(SqliteFile):
             found.update(self._connection.execute(statement.format(marks), some).fetchall())
         return found
 
-    def _lookup(self, value_id: int) -> bytes | None:
-        row = self._connection.execute(
-            "SELECT encoded FROM interned WHERE id = ?", (value_id,)
-        ).fetchone()
-        return None if row is None else row[0]
-
     async def find(self, request_id: str) -> list[Entry]:
         """Return the entries with this request id: one range of the primary key."""
         prefix = encode_request_id(request_id)
@@ -166,7 +162,14 @@ class SqliteLedger(SqliteFile):
         self, *, models: Collection[str] | None = None, leaves: Collection[Leaf] | None = None
     ) -> AsyncIterator[Sequence[Entry]]:
         """Yield the calls whose price is pending; see the port."""
-        return pending_of(self.scan(), models, leaves)
+        return self._pending(models, leaves)
+
+    async def _pending(
+        self, models: Collection[str] | None, leaves: Collection[Leaf] | None
+    ) -> AsyncIterator[Sequence[Entry]]:
+        seal = await self.seal_in_force()
+        async for entries in pending_of(self.scan(), models, leaves, seal):
+            yield entries
 
     async def booked(
         self, identities: Collection[str], from_ms: int
@@ -182,6 +185,7 @@ class SqliteLedger(SqliteFile):
                 ),
                 identities,
             )
+        seal = await self.seal_in_force()
         last = b""
         while wanted and (rows := self._entries_after(last)):
             some = [
@@ -190,18 +194,13 @@ class SqliteLedger(SqliteFile):
                 if self._decoder.names(body)[1] in wanted
             ]
             last = rows[-1][0]
-            if found := calls_of(some, identities, from_ms):
+            if found := calls_of(some, identities, from_ms, seal):
                 yield found
-
-    def _entries_after(self, key: bytes) -> list[tuple[bytes, bytes]]:
-        with self._faults():
-            return self._connection.execute(
-                "SELECT key, body FROM entry WHERE key > ? ORDER BY key LIMIT ?", (key, SCAN_CHUNK)
-            ).fetchall()
 
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings; see the port."""
         with self._transaction():
+            seal = self._seal()
             stored = self._bodies_of(sorted(encode_key(item.before.key) for item in rebookings))
             updates: list[tuple[bytes, bytes]] = []
             deltas: dict[int, tuple[Leaf, Amounts]] = {}
@@ -212,6 +211,8 @@ class SqliteLedger(SqliteFile):
                     continue
                 current = self._decoder.entry(item.before.key, stored[key])
                 if current.revision != item.before.revision:
+                    continue
+                if item.evidence is None and seal.holds(current.posting.leaf.day):
                     continue
                 for value in (route.facts, route.leaf, route.basis):
                     interned[value.id] = value.encoded
@@ -323,17 +324,15 @@ class SqliteLedger(SqliteFile):
         That takes its time, and as much room again.
         """
         with self._transaction():
+            self._rename_sealed(person)
             self._purge(person)
         self._known_interned.clear()
         self._decoder = Bodies(self._lookup)
-        if not self._connection.in_transaction:
-            with self._faults():
-                self._connection.execute("VACUUM")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._write_anew()
 
     def _purge(self, person: Person) -> None:
         run = self._connection.execute
-        used: set[int] = set()
+        used = {leaf_id for (leaf_id,) in run("SELECT leaf_id FROM sealed")}
         for (body,) in run("SELECT body FROM entry"):
             used.update(self._decoder.names(body))
         leaves = [
@@ -369,7 +368,8 @@ class SqliteLedger(SqliteFile):
                 self._connection.execute("BEGIN")
             try:
                 bodies = (row[0] for row in self._connection.execute("SELECT body FROM entry"))
-                return compare(bodies, self._read_balances("", ()), self._decoder)
+                balances = self._read_balances("", ())
+                return compare(bodies, balances, self._decoder, self._seal(), self._sealed_sums())
             finally:
                 if snapshot:
                     self._undo("ROLLBACK")
@@ -378,12 +378,6 @@ class SqliteLedger(SqliteFile):
         """Return a job's note."""
         with self._faults():
             return self._note(name)
-
-    def _note(self, name: str) -> str | None:
-        row = self._connection.execute(
-            "SELECT note FROM progress WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else row[0]
 
     async def keep_progress(self, name: str, note: str | None) -> None:
         """Keep or remove a job's note."""

@@ -12,7 +12,7 @@ from typing import Final
 from worker.core.ledger import AMOUNT_FIELDS, Leaf
 from worker.core.money import PICO_PER_USD
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x4C454447
 """Marks the file as a ledger (SQLite's `application_id`): the letters LEDG."""
 
@@ -22,7 +22,16 @@ COUNT_FIELDS: Final = tuple(name for name in AMOUNT_FIELDS if name not in MONEY_
 MONEY_COLUMNS: Final = ("cost_usd", "cost_pico", "estimated_usd", "estimated_pico")
 
 
-MIGRATIONS: Final = {1: "ALTER TABLE balance ADD COLUMN pool TEXT NOT NULL DEFAULT ''"}
+_SEALED: Final = (
+    "CREATE TABLE sealed (leaf_id INTEGER PRIMARY KEY, day INTEGER NOT NULL, "
+    "seal_day INTEGER NOT NULL, amounts BLOB NOT NULL)"
+)
+"""What sealed calls add up to: the leaf and its day, the watermark of the seal, the sum."""
+
+MIGRATIONS: Final = {
+    1: "ALTER TABLE balance ADD COLUMN pool TEXT NOT NULL DEFAULT ''",
+    2: _SEALED,
+}
 """By version: the statement that makes a ledger of that version one of the next. Leaves of before
 keep their ids and are in no pool, so that every sum stays right."""
 
@@ -50,6 +59,7 @@ CREATE TABLE balance (
   pool TEXT NOT NULL DEFAULT '',
   {columns}
 );
+{_SEALED};
 CREATE INDEX balance_by_principal ON balance (principal, day);
 CREATE INDEX balance_by_day ON balance (day);
 """

@@ -17,9 +17,16 @@ import msgspec
 
 from worker.core.codec import Bodies, decode_key, encode_body, encode_key
 from worker.core.evidence import Evidence, Observation, merge
-from worker.core.ledger import Amounts, Entry, Leaf, Rated, Status
+from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf, Rated, Status
 from worker.core.model_id import PROFILE_RESOURCE
 from worker.core.posting import Poster
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """What the records of one call that name one day say of it, and how many they are."""
+
+    evidence: Evidence
+    records: int
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -34,6 +41,8 @@ class Batch(msgspec.Struct, gc=False):
         records: Observations folded in, those of failed calls left out.
         first_at_ms: Time of the oldest call, epoch milliseconds UTC; 0 if there is none.
         profiles: ARNs of application inference profiles that calls name and nobody knows.
+        apart: For calls whose records name different UTC days: what they say by day, since a
+            seal may be between these days (`core.seal`).
     """
 
     bodies: dict[bytes, bytes] = {}
@@ -43,6 +52,7 @@ class Batch(msgspec.Struct, gc=False):
     records: int = 0
     first_at_ms: int = 0
     profiles: set[str] = set()
+    apart: dict[bytes, dict[int, Part]] = {}
 
     def leaves_touched(self) -> list[Leaf]:
         """Return the leaves that its calls are posted to, as if every call were new."""
@@ -62,6 +72,7 @@ class BatchBuilder:
         self._poster = poster
         self._evidence: dict[str, Evidence] = {}
         self._repeats: dict[str, tuple[int, int]] = {}
+        self._apart: dict[str, dict[int, Part]] = {}
         self._records = 0
         self._failures: list[tuple[str, Evidence, Exception]] = []
 
@@ -78,6 +89,15 @@ class BatchBuilder:
             return
         merged = merge(known, evidence)
         records, improvements = self._repeats.get(key, (0, 0))
+        if key in self._apart or _day(known) != _day(evidence):
+            # Until now all of them named the same day: that of what they are merged to.
+            parts = self._apart.setdefault(key, {_day(known): Part(known, 1 + records)})
+            same = parts.get(_day(evidence))
+            parts[_day(evidence)] = (
+                Part(evidence, 1)
+                if same is None
+                else Part(merge(same.evidence, evidence), same.records + 1)
+            )
         if merged is known:
             self._repeats[key] = (records + 1, improvements)
         else:
@@ -92,6 +112,7 @@ class BatchBuilder:
             first_at_ms=min(
                 (evidence.occurred_at_ms for evidence in self._evidence.values()), default=0
             ),
+            apart={encode_key(key): parts for key, parts in self._apart.items()},
         )
         bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
         unresolved: set[int] = set()
@@ -117,13 +138,17 @@ class BatchBuilder:
             _post(amounts, evidence, rated)
         for key, _, _ in self._failures:
             batch.records -= 1 + batch.repeats.pop(encode_key(key), (0, 0))[0]
-        self._evidence, self._repeats, self._records = {}, {}, 0
+        self._evidence, self._repeats, self._apart, self._records = {}, {}, {}, 0
         return batch
 
     def take_failures(self) -> list[tuple[str, Evidence, Exception]]:
         """Return the calls of the last `build` whose pricing or attribution failed, and why."""
         failures, self._failures = self._failures, []
         return failures
+
+
+def _day(evidence: Evidence) -> int:
+    return evidence.occurred_at_ms // MS_PER_DAY
 
 
 def _post(amounts: Amounts, evidence: Evidence, rated: Rated) -> None:

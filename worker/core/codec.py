@@ -18,6 +18,7 @@ import msgspec
 from worker.core.errors import LedgerCorruptError
 from worker.core.evidence import Counts, Evidence, Facts
 from worker.core.ledger import (
+    MS_PER_DAY,
     Amounts,
     Basis,
     Entry,
@@ -236,6 +237,15 @@ class Bodies:
         """Return the ids of the facts, leaf and basis that a body names."""
         fields = _decode_body(body)
         return fields[1], fields[2], fields[3]
+
+    def day(self, body: bytes) -> int:
+        """Return the UTC day of a body's call; 0 if nothing says when it happened."""
+        return self.at_ms(body) // MS_PER_DAY
+
+    def at_ms(self, body: bytes) -> int:
+        """Return when a body's call happened, epoch milliseconds UTC; 0 if nothing says."""
+        at_ms: int = _decode_body(body)[4]
+        return at_ms
 
     def check_names(self, facts_ids: Iterable[int], basis_ids: Iterable[int]) -> None:
         """Make sure that facts and bases can be read.

@@ -61,12 +61,18 @@ class CallWrite(msgspec.Struct, gc=False):
         body: Its new body.
         expected: The body it replaces; None if the call must be unknown.
         postings: What to add to which leaf (a replacement takes away from the old one).
+        expires: When its entry may go, epoch seconds; 0 for never.
     """
 
     key: bytes
     body: bytes
     expected: bytes | None
     postings: tuple[Posted, ...]
+    expires: int = 0
+
+    def is_of_day_in(self, first_day: int, end_day: int) -> bool:
+        """Whether the call is, or was, posted to a day of a half-open range."""
+        return any(first_day <= leaf.day < end_day for leaf, _, _ in self.postings)
 
 
 Sum = tuple[int | tuple[str, str], str]
@@ -79,10 +85,12 @@ class Transaction(msgspec.Struct, gc=False):
     Attributes:
         writes: The calls.
         balances: The balance items that they touch, and which sums in each.
+        may_be_sealed: Whether somebody may be sealing one of the calls at this moment.
     """
 
     writes: list[CallWrite] = []
     balances: dict[BalanceKey, set[Sum]] = {}
+    may_be_sealed: bool = False
 
 
 def balance_keys(leaf: Leaf) -> list[BalanceKey]:
@@ -129,13 +137,15 @@ def wide_figures(amounts: Amounts) -> dict[str, int]:
     return {"c": amounts.cost_pico_usd, "n": amounts.calls, "t": tokens_of(amounts)}
 
 
-def pack(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
-    """Group calls into transactions, those of one payer and day together."""
+def pack(writes: Iterable[CallWrite], items_max: int = ITEMS_MAX) -> Iterator[Transaction]:
+    """Group calls into transactions of so many items, those of one payer and day together."""
     current, size = Transaction(), 0
     for write in sorted(writes, key=_order):
         needed = _sums(write)
         weight = len(write.key) + len(write.body) + ENTRY_OVERHEAD_BYTES
-        if current.writes and (size + weight > BYTES_MAX or not _has_room(current, needed)):
+        if current.writes and (
+            size + weight > BYTES_MAX or not _has_room(current, needed, items_max)
+        ):
             yield current
             current, size = Transaction(), 0
         current.writes.append(write)
@@ -144,6 +154,18 @@ def pack(writes: Iterable[CallWrite]) -> Iterator[Transaction]:
         size += weight
     if current.writes:
         yield current
+
+
+def pack_by_age(writes: Iterable[CallWrite], old_before_day: int) -> Iterator[Transaction]:
+    """Group calls into transactions, with room in those of old calls for a look at the seal."""
+    fresh: list[CallWrite] = []
+    old: list[CallWrite] = []
+    for write in writes:
+        (old if write.is_of_day_in(1, old_before_day) else fresh).append(write)
+    yield from pack(fresh)
+    for transaction in pack(old, ITEMS_MAX - 1):
+        transaction.may_be_sealed = True
+        yield transaction
 
 
 def _sums(write: CallWrite) -> dict[BalanceKey, set[Sum]]:
@@ -155,11 +177,11 @@ def _sums(write: CallWrite) -> dict[BalanceKey, set[Sum]]:
     return needed
 
 
-def _has_room(transaction: Transaction, needed: dict[BalanceKey, set[Sum]]) -> bool:
+def _has_room(transaction: Transaction, needed: dict[BalanceKey, set[Sum]], items_max: int) -> bool:
     """Whether a call that needs these sums may join a transaction."""
     balances = transaction.balances
     fresh = sum(key not in balances for key in needed)
-    if len(transaction.writes) + 1 + len(balances) + fresh > ITEMS_MAX:
+    if len(transaction.writes) + 1 + len(balances) + fresh > items_max:
         return False
     return all(
         len(balances[key]) + len(sums - balances[key]) <= ADDITIONS_MAX

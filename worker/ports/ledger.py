@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,6 +13,7 @@ from worker.core.evidence import Evidence
 from worker.core.forgotten import Person
 from worker.core.ledger import Amounts, Entry, Leaf, Rated
 from worker.core.posting import Poster
+from worker.core.seal import Seal, SealedSum
 from worker.core.spend import Spend
 
 
@@ -29,6 +30,8 @@ class Committed(msgspec.Struct, gc=False):
         known_pending: What the calls whose price is pending, of those in `known`, add to their
             leaves, as it was before the commit: together with `postings`, what the batch's
             calls are now.
+        sealed: Records that came too late: a seal holds their call, or the time they name
+            (`core.seal`). They are ignored.
     """
 
     recorded: int
@@ -38,6 +41,7 @@ class Committed(msgspec.Struct, gc=False):
     known: frozenset[Leaf] = frozenset()
     crossings: int = 0
     known_pending: list[tuple[Leaf, Amounts]] = []
+    sealed: int = 0
 
     @property
     def touched(self) -> set[Leaf]:
@@ -75,17 +79,22 @@ class Rebooking(msgspec.Struct, frozen=True, gc=False):
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):
-    """A balance that is not the sum of its entries' postings.
+    """A balance that is not the sum of its entries' postings, or not what a seal says.
 
     Attributes:
         leaf: Which balance.
         balance: What the ledger says; None if it has no such balance.
-        entries: What the entries add up to; None if no entry posts there.
+        entries: What the entries add up to; None if no entry posts there. Of a sealed balance
+            some may be gone.
+        sealed: What the seal says; None if the balance is not sealed, or the seal has no sum.
+        seal_day: The watermark of the seal, a UTC day; 0 if the balance is not sealed.
     """
 
     leaf: Leaf
     balance: Amounts | None
     entries: Amounts | None
+    sealed: Amounts | None = None
+    seal_day: int = 0
 
 
 class Verification(msgspec.Struct, frozen=True, gc=False):
@@ -96,12 +105,17 @@ class Verification(msgspec.Struct, frozen=True, gc=False):
         balances: Balances read.
         differences: Where they disagree; empty if the ledger is sound.
         unsettled: Balances that others kept writing to, so that nothing can be said of them.
+        sealed: Balances that were compared with the sum a seal stored, and with the entries
+            where all of these are left.
+        gone: Sealed calls whose entries are not there any more.
     """
 
     entries: int
     balances: int
     differences: tuple[Difference, ...]
     unsettled: tuple[Leaf, ...] = ()
+    sealed: int = 0
+    gone: int = 0
 
 
 class Ledger(Protocol):
@@ -125,7 +139,7 @@ class Ledger(Protocol):
         Known calls are merged with what is new about them; `poster` works out the posting of
         what became of them. The batch is left as it was, so that the commit can be retried.
         Calls of people whom the ledger's marks say to be forgotten are booked under their
-        pseudonyms (`core.forgotten`).
+        pseudonyms (`core.forgotten`). What the seal in force holds is left alone (`core.seal`).
         """
 
     async def find(self, request_id: str) -> list[Entry]:
@@ -139,8 +153,9 @@ class Ledger(Protocol):
     ) -> AsyncIterator[Sequence[Entry]]:
         """Yield, in chunks, the calls whose price is pending: the unpriced and the unmetered.
 
-        They are what a late price, or a profile that is known by now, could move. This reads
-        all balances of a shared ledger, and all entries of an embedded one.
+        They are what a late price, or a profile that is known by now, could move; no sealed
+        call is among them. This reads all balances of a shared ledger, and all entries of an
+        embedded one.
 
         Args:
             models: Only calls that are posted to these models; None for all.
@@ -152,9 +167,10 @@ class Ledger(Protocol):
         """Yield, in chunks, the calls of some identities that happened from an instant on.
 
         Perhaps also others, and some twice. They are what a mapping that became known late could
-        move. A shared ledger finds them by a journal of what was booked, which goes back
-        `core.journal.JOURNAL_DAYS`, and reads nothing else; an embedded one goes through all
-        entries. The calls of a session are found by the identity of its role as well.
+        move; no sealed call is among them. A shared ledger finds them by a journal of what was
+        booked, which goes back `core.journal.JOURNAL_DAYS`, and reads nothing else; an embedded
+        one goes through all entries. The calls of a session are found by the identity of its role
+        as well.
 
         Args:
             identities: `Leaf.identity` of the callers.
@@ -164,7 +180,9 @@ class Ledger(Protocol):
     async def rebook(self, rebookings: Sequence[Rebooking]) -> int:
         """Replace postings and move their amounts, in one transaction.
 
-        An entry that is no longer at the revision it was read at is left alone.
+        An entry that is no longer at the revision it was read at is left alone, and so is one
+        that is sealed, unless the rebooking forgets a person (it has `evidence`): nothing but the
+        name changes then.
 
         Returns:
             How many entries were rebooked.
@@ -194,7 +212,57 @@ class Ledger(Protocol):
         """
 
     async def verify(self) -> Verification:
-        """Compare every balance with the sum of its entries' postings, on one snapshot."""
+        """Compare every balance with the sum of its entries' postings, on one snapshot.
+
+        A sealed balance is compared with what its seal says, and the seal with the entries where
+        all of them are left.
+        """
+
+    async def seal_in_force(self) -> Seal:
+        """Return how far the ledger is sealed, strongly read."""
+
+    async def seal(self, day: int, on_progress: Callable[[int], None] | None = None) -> Seal:
+        """Seal everything before the beginning of a UTC day, and store what it adds up to.
+
+        First the watermark: from then on nothing can be added before it by anybody, whatever
+        they know. Then the sums, from the entries. It may be interrupted anywhere; called again,
+        with the same day or a later one, it completes what was begun. A watermark never moves
+        back: an earlier day completes what there is, and nothing else.
+
+        Args:
+            day: The watermark, a UTC day.
+            on_progress: Called with the number of entries looked at so far.
+
+        Returns:
+            The seal that is in force, complete.
+
+        Raises:
+            LedgerCorruptError: Balances are not the sum of their entries, so that their sums
+                cannot be vouched for; none are stored.
+        """
+
+    async def sealed_sums(
+        self, first_day: int | None = None, last_day: int | None = None
+    ) -> dict[Leaf, SealedSum]:
+        """Return what complete seals stored of an inclusive range of UTC days."""
+
+    async def expire(
+        self, after_days: int, now_ms: int, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Let entries go that are sealed and as old as that; balances and sums stay.
+
+        A shared ledger is told when each may go, and lets it go by and by; an embedded one
+        removes those whose time has come. Entries of the last days before the watermark are kept
+        (`core.seal.KEPT_DAYS`), and those of batch jobs. It may be interrupted and called again.
+
+        Args:
+            after_days: How long after the call its entry may go.
+            now_ms: Time of now, epoch milliseconds UTC.
+            on_progress: Called with the number of entries looked at so far.
+
+        Returns:
+            How many entries were removed, or were newly told when to go.
+        """
 
     async def purge(self, person: Person) -> None:
         """Remove what still names a person whom no entry names any more.

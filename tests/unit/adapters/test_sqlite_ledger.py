@@ -90,6 +90,7 @@ async def _before_pools(path: Path) -> list[Any]:
     await ledger.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("ALTER TABLE balance DROP COLUMN pool")
+        connection.execute("DROP TABLE sealed")
         connection.execute("PRAGMA user_version = 1")
     return balances
 
