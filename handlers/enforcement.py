@@ -7,7 +7,8 @@ definitions (`infra.workflows`) tell errors by. Nothing is ever answered as if i
 import asyncio
 from typing import Any, Final
 
-from handlers.runtime import Answer, DeferredError, Event, Invocation, handler_of
+from handlers.runtime import METER, Answer, DeferredError, Event, Invocation, handler_of
+from worker.telemetry import measure_enforced
 
 STANDING_DOWN: Final[dict[str, Any]] = {
     "decision": "stand_down",
@@ -32,6 +33,8 @@ async def _work(event: Event, invocation: Invocation) -> Answer:
             return await booking.workflow.answer(event)
     except TimeoutError as error:
         raise DeferredError("out of time; the step is done again") from error
+    finally:
+        measure_enforced(METER, booking.workflow.take_figures())
 
 
 handler = handler_of(_work)

@@ -9,6 +9,7 @@ import pytest
 from handlers import enforcement
 from handlers.runtime import DeferredError
 from infra.workflows import PASSING_ERRORS
+from tests.cloudwatch import seen, series_of
 from tests.handlers.conftest import Start
 from tests.handlers.lambdas import ScriptedPipeline, context, opener, scripted
 from tests.suspension_world import ALICE, World
@@ -16,7 +17,7 @@ from worker.adapters.memory_state import MemoryBudgets
 from worker.bootstrap import Booking
 from worker.core.errors import ConfigurationError, MissingPrincipalError, TransientError
 from worker.core.events import SUSPENSION_REQUIRED
-from worker.enforcer import ChangedError
+from worker.enforcer import ChangedError, Enforced
 from worker.enforcer.workflow import WorkflowSteps
 
 
@@ -57,8 +58,13 @@ class Script:
         await asyncio.sleep(0 if self._answer is not None else 60)
         return self._answer
 
+    def take_figures(self) -> Enforced:
+        return Enforced(failed=1)
 
-def test_each_step_is_answered_in_plain_json(start: Start) -> None:
+
+def test_each_step_is_answered_in_plain_json_and_what_is_recorded_is_measured(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = World()
     steps = WorkflowSteps(
         steps=world.steps(), budgets=MemoryBudgets(), records=world.records, clock=world
@@ -66,12 +72,19 @@ def test_each_step_is_answered_in_plain_json(start: Start) -> None:
     process = start(opener(function(steps)))
     process._runner.run(world.hold(ALICE))
     decisions = []
-    for step in ("check", "apply", "verify", "record", "announce"):
+    capsys.readouterr()
+    for step in ("check", "apply", "verify", "record", "announce", "record"):
         answer = invoke(task(step))
         assert answer.keys() == {"decision", "deadline", "work"}
         assert answer["work"]["principal"] == ALICE
         decisions.append(answer["decision"])
-    assert decisions == ["act", "applied", "verified", "recorded", "announced"]
+    assert decisions == ["act", "applied", "verified", "recorded", "announced", "recorded"]
+    series = series_of(capsys.readouterr().out.splitlines())
+    assert seen(series, "suspensions") == [1]
+    # Of the world's hold: the limit was found reached two seconds before it was put.
+    assert seen(series, "crossing_to_denied_seconds") == [2]
+    assert seen(series, "hold_to_denied_seconds") == [0]
+    assert seen(series, "suspensions_failed") is None
     assert world.is_denied()
     assert invoke(task("check"))["decision"] == "stand_down"
 
@@ -86,11 +99,13 @@ def test_each_step_is_answered_in_plain_json(start: Start) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_errors_keep_their_names_which_workflows_tell_them_by(
-    start: Start, error: Exception
+    start: Start, error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start(opener(function(Script(error))))
     with pytest.raises(type(error), match=str(error)):
         invoke(task("apply"))
+    series = series_of(capsys.readouterr().out.splitlines())
+    assert seen(series, "suspensions_failed") == [1]
 
 
 def test_an_error_that_nobody_expected_quotes_nobody(start: Start) -> None:

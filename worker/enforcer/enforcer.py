@@ -37,12 +37,11 @@ from worker.core.suspension import (
     backoff_ms,
     is_settled,
 )
-from worker.core.suspension_events import crossing_to_deny_ms
 from worker.enforcer.figures import Enforced
 from worker.enforcer.hands import GoneError, Hands, UnverifiedError
 from worker.enforcer.reminders import remind
 from worker.pipeline.chunks import taken
-from worker.pipeline.suspensions import Suspensions, Turned, suspension_in
+from worker.pipeline.suspensions import Suspensions, suspension_in
 from worker.ports import Clock, Record
 
 Acts = Literal["off", "worker", "workflows"]
@@ -169,7 +168,7 @@ class Enforcer:
             given = await self.attempt(suspension, claim, end - monotonic())
             done = await self._suspensions.turn(principal, given)
             if done is not None:
-                self._count(done, given, figures)
+                figures.count(done.before, done.after, given)
                 return
             suspension = await self._suspensions.get(principal)
             if suspension.claim != claim:
@@ -267,27 +266,3 @@ class Enforcer:
             return Released(claim, self._clock.now_ms() + backoff_ms(suspension.attempts + 1))
         needs_person = isinstance(error, NeedsPersonError | ProtectedPrincipalError)
         return Failed(claim, action, text, needs_person, is_passing)
-
-    def _count(self, done: Turned, given: Input, figures: Enforced) -> None:
-        before, after = done.before, done.after
-        match given:
-            case Verified() if before.phase == after.phase:
-                figures.confirmed += 1
-            case Verified(action="suspend"):
-                figures.suspended += 1
-                figures.hold_to_deny_ms.append(max(0, after.phase_at_ms - before.phase_at_ms))
-                crossing_ms = crossing_to_deny_ms(after, after.phase_at_ms)
-                if crossing_ms is not None:
-                    figures.crossing_to_deny_ms.append(crossing_ms)
-            case Verified():
-                figures.restored += 1
-            case Gone():
-                figures.gone += 1
-            case Failed(needs_person=True):
-                figures.needs_person += 1
-            case Failed():
-                figures.failed += 1
-            case _:
-                figures.left += 1
-        if isinstance(given, Failed | Gone):
-            figures.add_fault(f"{after.principal}: {given.reason}")

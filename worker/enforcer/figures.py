@@ -1,8 +1,12 @@
-"""What a look at due suspensions did, in figures."""
+"""What a look at due suspensions, or the steps of workflows did, in figures."""
 
 from __future__ import annotations
 
 import msgspec
+
+from worker.core.enforcement import Suspension
+from worker.core.suspension import Failed, Gone, Input, Verified
+from worker.core.suspension_events import crossing_to_deny_ms
 
 
 class Enforced(msgspec.Struct):
@@ -44,3 +48,27 @@ class Enforced(msgspec.Struct):
         """Keep a reason, unless it is there."""
         if reason not in self.faults:
             self.faults.append(reason)
+
+    def count(self, before: Suspension, after: Suspension, given: Input) -> None:
+        """Count what an attempt came to, and what it made of a suspension."""
+        match given:
+            case Verified() if before.phase == after.phase:
+                self.confirmed += 1
+            case Verified(action="suspend"):
+                self.suspended += 1
+                self.hold_to_deny_ms.append(max(0, after.phase_at_ms - before.phase_at_ms))
+                crossing_ms = crossing_to_deny_ms(after, after.phase_at_ms)
+                if crossing_ms is not None:
+                    self.crossing_to_deny_ms.append(crossing_ms)
+            case Verified():
+                self.restored += 1
+            case Gone():
+                self.gone += 1
+            case Failed(needs_person=True):
+                self.needs_person += 1
+            case Failed():
+                self.failed += 1
+            case _:
+                self.left += 1
+        if isinstance(given, Failed | Gone):
+            self.add_fault(f"{after.principal}: {given.reason}")

@@ -51,6 +51,7 @@ from worker.core.suspension import (
     is_settled,
 )
 from worker.enforcer.enforcer import ACT_SECONDS, Enforcer
+from worker.enforcer.figures import Enforced
 from worker.enforcer.reminders import REMIND_MS
 from worker.pipeline.suspensions import Suspensions
 from worker.ports import Clock, Notice
@@ -146,6 +147,12 @@ class Steps:
         self._enforcer = enforcer
         self._clock = clock
         self._announce = announce
+        self._figures = Enforced()
+
+    def take_figures(self) -> Enforced:
+        """Return what was recorded since the last time."""
+        figures, self._figures = self._figures, Enforced()
+        return figures
 
     async def check(self, task: StepTask) -> StepAnswer:
         """Say what is to be done now; change nothing."""
@@ -199,6 +206,7 @@ class Steps:
         done = await self._suspensions.turn(task.principal, given)
         if done is None:
             raise ChangedError(f"{task.principal}: what is wanted changed while it was done")
+        self._figures.count(done.before, done.after, given)
         return _answer(done.after, "recorded")
 
     async def announce(self, task: StepTask) -> StepAnswer:
@@ -218,7 +226,9 @@ class Steps:
             if isinstance(given, Failed | Gone):
                 await self._enforcer.hands.record_failure(before, given)
             done = await self._suspensions.turn(task.principal, given)
-            if done is None:
+            if done is not None:
+                self._figures.count(done.before, done.after, given)
+            else:
                 released = Released(task.claim)
                 done = await self._suspensions.turn(task.principal, released)
             before = await self._suspensions.get(task.principal) if done is None else done.after

@@ -26,6 +26,7 @@ from worker.core.enforcement import BudgetStatus
 from worker.core.enforcement_names import day_name, status_partition
 from worker.core.errors import ConfigurationError
 from worker.core.events import BUDGET_GRACE_STARTED, iso
+from worker.enforcer.figures import Enforced
 from worker.enforcer.steps import StepAnswer, Steps, StepTask, Workflow
 from worker.ports import BudgetStore, Clock, Records
 
@@ -116,6 +117,10 @@ class WorkflowSteps:
         self._clock = clock
         self._look = look
         self._notify = notify
+
+    def take_figures(self) -> Enforced:
+        """Return what was recorded since the last time."""
+        return self._steps.take_figures()
 
     async def answer(self, payload: object) -> dict[str, Any]:
         """Do what a task asks for.

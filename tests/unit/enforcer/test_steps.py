@@ -16,7 +16,7 @@ from worker.core.events import (
     SUSPENSION_REQUIRED,
 )
 from worker.core.suspension import CLAIM_MS, DAILY_MS
-from worker.enforcer import ChangedError, GoneError, Steps, StepTask, UnverifiedError
+from worker.enforcer import ChangedError, Enforced, GoneError, Steps, StepTask, UnverifiedError
 from worker.enforcer.reminders import REMIND_MS
 from worker.ports import Notice
 
@@ -50,6 +50,24 @@ async def test_step_by_step_it_is_suspended_and_restored() -> None:
     assert await world.told() == sorted(
         [SUSPENSION_REQUIRED, PRINCIPAL_SUSPENDED, RESTORATION_REQUIRED, PRINCIPAL_RESTORED]
     )
+
+
+@asynchronous
+async def test_what_steps_recorded_is_counted_once() -> None:
+    world = World()
+    steps = world.steps()
+    await world.hold()
+    world.now += 30_000
+    await walk(steps, SUSPEND)
+    assert steps.take_figures() == Enforced(
+        suspended=1, crossing_to_deny_ms=[32_000], hold_to_deny_ms=[30_000]
+    )
+    assert (await steps.record(OTHER)).reason == "it was recorded before"
+    assert steps.take_figures() == Enforced()
+    await world.lift()
+    await steps.apply(RESTORE)
+    await steps.fail(failed(RESTORE, "EnforcementError", "IAM said no"))
+    assert steps.take_figures() == Enforced(failed=1, faults=[f"{ALICE}: IAM said no"])
 
 
 @asynchronous
