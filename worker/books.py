@@ -10,10 +10,12 @@ from typing import Final
 
 import msgspec
 
+from worker.core.errors import ConfigurationError
 from worker.core.evidence import split_call_key
-from worker.core.ledger import MS_PER_DAY, Amounts, Entry, amounts_of
+from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf, amounts_of
 from worker.core.posting import Poster
 from worker.core.report import Report, build_report
+from worker.core.seal import Seal, day_text
 from worker.pipeline import Window
 from worker.pipeline.changes import LookLater, change_of
 from worker.ports import Ledger, Rebooking
@@ -31,40 +33,68 @@ async def report(ledger: Ledger, by: str, window: Window) -> Report:
     Args:
         ledger: Any ledger.
         by: One of `worker.core.report.DIMENSIONS`.
-        window: Event time. Bounds at midnight UTC are answered from balances; others cut
-            days apart and are answered from the entries, exactly but more slowly.
+        window: Event time. Whole days are answered from balances; of days that the bounds cut
+            apart, the calls are added up, exactly but more slowly.
+
+    Raises:
+        ConfigurationError: The entries of a day that is cut apart may be gone.
     """
-    first, last = _whole_days(window)
-    if _is_whole(window):
-        field = "day" if by == "month" else by
+    field = "day" if by == "month" else by
+    first, last, cut = await whole_days(ledger, window)
+    totals: dict[str, Amounts] = {}
+    if first is None or last is None or first <= last:
         totals = await ledger.totals(field, first, last)
-    else:
-        totals = await _totals_of_entries(ledger, by, window)
+    async for leaf, amounts in postings_in(ledger, cut):
+        totals.setdefault(str(getattr(leaf, field)), Amounts()).add(amounts)
     return build_report(by, totals, window.since_ms, window.until_ms)
 
 
-def _is_whole(window: Window) -> bool:
-    return (window.since_ms or 0) % MS_PER_DAY == 0 and (window.until_ms or 0) % MS_PER_DAY == 0
+async def whole_days(ledger: Ledger, window: Window) -> tuple[int | None, int | None, list[Window]]:
+    """Take a window apart: the UTC days that are wholly in it, and what it holds of others.
+
+    Returns:
+        The first and the last whole day, None where an end is open; and the windows that are
+        left, of which only entries can tell.
+
+    Raises:
+        ConfigurationError: The entries of a day that is cut apart may be gone.
+    """
+    since, until = window.since_ms, window.until_ms
+    first = None if since is None else -(-since // MS_PER_DAY)
+    last = None if until is None else until // MS_PER_DAY - 1
+    cut: list[Window] = []
+    if since is not None and until is not None and since // MS_PER_DAY == until // MS_PER_DAY:
+        cut = [window]
+    else:
+        if since is not None and since % MS_PER_DAY:
+            cut.append(Window(since, (since // MS_PER_DAY + 1) * MS_PER_DAY))
+        if until is not None and until % MS_PER_DAY:
+            cut.append(Window(until // MS_PER_DAY * MS_PER_DAY, until))
+    if cut:
+        gone_before = (await ledger.seal_in_force()).expired_day
+        days = [(one.since_ms or 0) // MS_PER_DAY for one in cut]
+        if min(days) < gone_before:
+            message = (
+                f"calls before {day_text(gone_before)} are sealed, and their entries may be gone: "
+                f"of {day_text(min(days))} only the whole day is known; "
+                "give bounds at midnight UTC"
+            )
+            raise ConfigurationError(message)
+    return first, last, cut
 
 
-def _whole_days(window: Window) -> tuple[int | None, int | None]:
-    first = None if window.since_ms is None else window.since_ms // MS_PER_DAY
-    last = None if window.until_ms is None else window.until_ms // MS_PER_DAY - 1
-    return first, last
-
-
-async def _totals_of_entries(ledger: Ledger, by: str, window: Window) -> dict[str, Amounts]:
-    field = "day" if by == "month" else by
-    totals: dict[str, Amounts] = {}
+async def postings_in(
+    ledger: Ledger, windows: Sequence[Window]
+) -> AsyncIterator[tuple[Leaf, Amounts]]:
+    """Yield what the calls of some windows add to which leaf; goes through all entries."""
+    if not windows:
+        return
     async for entries in ledger.scan():
         for entry in entries:
-            if window.holds(entry.evidence.occurred_at_ms):
+            if any(window.holds(entry.evidence.occurred_at_ms) for window in windows):
                 posting = entry.posting
-                key = str(getattr(posting.leaf, field))
-                totals.setdefault(key, Amounts()).add(
-                    amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
-                )
-    return totals
+                amounts = amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
+                yield posting.leaf, amounts
 
 
 class Change(msgspec.Struct, gc=False):
@@ -81,6 +111,8 @@ class RebookResult(msgspec.Struct):
         entries: Entries looked at, in this run.
         rebooked: Entries whose posting changed.
         moved: Entries that somebody else changed meanwhile; the next run looks at them again.
+        sealed: Entries looked at that are sealed and would have changed.
+        sealed_before_ms: Calls before this are sealed, epoch milliseconds UTC; 0 for none.
         by_principal: Figures of the changed calls, before and after.
         by_model: The same by model.
         resumed: Whether an interrupted run was taken up where it stopped.
@@ -89,6 +121,8 @@ class RebookResult(msgspec.Struct):
     entries: int = 0
     rebooked: int = 0
     moved: int = 0
+    sealed: int = 0
+    sealed_before_ms: int = 0
     by_principal: dict[str, Change] = {}
     by_model: dict[str, Change] = {}
     resumed: bool = False
@@ -117,7 +151,7 @@ async def rebook(  # noqa: PLR0913 - how it is to be done
 
     Each chunk is one transaction, and rebooking an entry twice changes nothing, so that the
     run may be interrupted anywhere; the next one with the same catalogue, registry and window
-    takes up where it stopped.
+    takes up where it stopped. Sealed calls stay as they are.
 
     Args:
         ledger: Any ledger.
@@ -135,7 +169,8 @@ async def rebook(  # noqa: PLR0913 - how it is to be done
         window.until_ms,
         "",
     )
-    run = _Rebook(ledger, poster, window, dry_run, on_progress, look_later)
+    seal = await ledger.seal_in_force()
+    run = _Rebook(ledger, poster, window, seal, dry_run, on_progress, look_later)
     if dry_run or pending:
         await run.once(ledger.pending() if pending else ledger.scan())
         return run.result
@@ -162,11 +197,12 @@ async def _calls(ledger: Ledger) -> int:
 class _Rebook:
     """One rebooking: passes over the entries, and what came of them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - private
         self,
         ledger: Ledger,
         poster: Poster,
         window: Window,
+        seal: Seal,
         dry_run: bool,  # noqa: FBT001 - private
         on_progress: Callable[[int], None] | None,
         look_later: LookLater | None,
@@ -175,9 +211,10 @@ class _Rebook:
         self._look_later = look_later
         self._poster = poster
         self._window = window
+        self._seal = seal
         self._dry_run = dry_run
         self._on_progress = on_progress
-        self.result = RebookResult()
+        self.result = RebookResult(sealed_before_ms=seal.watermark_ms)
 
     async def once(self, scan: AsyncIterator[Sequence[Entry]]) -> None:
         """Rebook some entries, leaving no note."""
@@ -204,6 +241,10 @@ class _Rebook:
             item for entry in entries for item in _rebooking(entry, self._poster, self._window)
         ]
         result = self.result
+        sealed = [item for item in wanted if self._seal.holds(item.before.posting.leaf.day)]
+        if sealed:
+            wanted = [item for item in wanted if not self._seal.holds(item.before.posting.leaf.day)]
+            result.sealed += len(sealed)
         result.entries += len(entries)
         if wanted and not self._dry_run:
             if self._look_later is not None:

@@ -71,7 +71,8 @@ def rebook(
 
     The result is what a fresh replay under the same files would give. It may be interrupted;
     running it again takes up where it stopped. Calls that were booked under a registry are
-    refused without one, unless --no-registry says that it is to be forgotten.
+    refused without one, unless --no-registry says that it is to be forgotten. Sealed calls stay
+    as they are.
     """
     from worker.cli.output import print_json
     from worker.cli.running import run
@@ -162,7 +163,7 @@ def _moved(change: Change) -> int:
 
 def _document(result: RebookResult, basis: Basis, *, dry_run: bool) -> dict[str, Any]:
     from worker.core.money import format_pico_usd
-    from worker.core.report import figures
+    from worker.core.report import figures, iso_time
 
     def rows(changes: Mapping[str, Change]) -> list[dict[str, Any]]:
         return [
@@ -176,6 +177,8 @@ def _document(result: RebookResult, basis: Basis, *, dry_run: bool) -> dict[str,
         "entries": result.entries,
         "rebooked": result.rebooked,
         "moved": result.moved,
+        "sealed": result.sealed,
+        "sealed_before": iso_time(result.sealed_before_ms or None),
         "cost_usd": format_pico_usd(sum(map(_moved, result.by_principal.values()))),
         "catalogue_revision": basis.catalogue_revision,
         "registry_revision": basis.registry_revision,
@@ -187,6 +190,8 @@ def _document(result: RebookResult, basis: Basis, *, dry_run: bool) -> dict[str,
 def _print(result: RebookResult, *, dry_run: bool) -> None:
     from worker.cli.money import show_usd
     from worker.cli.output import console, quantity
+    from worker.core.ledger import MS_PER_DAY
+    from worker.core.seal import day_text
 
     out = console()
     looked_at = quantity(result.entries, "call")
@@ -195,8 +200,14 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
     if result.moved:
         number = quantity(result.moved, "call was", "calls were")
         out.print(f"{number} changed by somebody else meanwhile; run rebook again")
+    if result.sealed:
+        number = quantity(result.sealed, "call", "calls")
+        before = day_text(result.sealed_before_ms // MS_PER_DAY)
+        verb = "differs" if result.sealed == 1 else "differ"
+        out.print(f"{number} from before {before} {verb} as well, and stay as sealed")
     if not result.rebooked:
-        out.print(f"nothing to rebook: {looked_at} looked at, all as prices and registry say")
+        rest = "all others" if result.sealed else "all"
+        out.print(f"nothing to rebook: {looked_at} looked at, {rest} as prices and registry say")
         return
     verb = "would change" if dry_run else "rebooked"
     moved = sum(map(_moved, result.by_principal.values()))

@@ -11,6 +11,7 @@ from worker.bootstrap import load_poster, open_pipeline
 from worker.core.errors import ConfigurationError, TransientError
 from worker.core.evidence import Observation
 from worker.core.results import POSTABLE, Malformed, ObjectReference, Outcome, Position
+from worker.core.seal import REASON
 from worker.pipeline import Digest, Digester, EvidenceRecord, Pipeline, Window
 from worker.pipeline.objects import STRANGE_RECORDS, no_log
 from worker.ports import Committed, Quarantine, QuarantinedRecord
@@ -155,6 +156,7 @@ class _Sources:
             committed.recorded += reading.committed.recorded
             committed.upgraded += reading.committed.upgraded
             committed.duplicates += reading.committed.duplicates
+            committed.sealed += reading.committed.sealed
             unread = reading.failure or "; ".join(reading.reasons.values())
             if unread:
                 return _result(item, Outlook.QUARANTINED, committed, f"{name}: {unread}")
@@ -205,6 +207,7 @@ class _Sources:
         reading.committed.recorded += committed.recorded
         reading.committed.upgraded += committed.upgraded
         reading.committed.duplicates += committed.duplicates
+        reading.committed.sealed += committed.sealed
 
 
 def _is_here(source: str) -> bool:
@@ -257,6 +260,8 @@ def decode_again(pipeline: Pipeline, record: Malformed) -> list[Outcome]:
 def _result(
     item: QuarantinedRecord, outlook: Outlook, committed: Committed, reason: str = ""
 ) -> Redriven:
+    if outlook is Outlook.BOOKED and committed.sealed and not _has_calls(committed):
+        outlook, reason = Outlook.IGNORED, REASON
     return Redriven(
         id=item.id,
         outlook=outlook,
@@ -265,6 +270,10 @@ def _result(
         upgraded=committed.upgraded,
         duplicates=committed.duplicates,
     )
+
+
+def _has_calls(committed: Committed) -> bool:
+    return bool(committed.recorded or committed.upgraded or committed.duplicates)
 
 
 def redriven_document(redriven: Sequence[Redriven]) -> dict[str, Any]:

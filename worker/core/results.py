@@ -30,7 +30,7 @@ class RecordResult(StrEnum):
     DUPLICATE = "Duplicate"
     """The record added nothing."""
     IGNORED = "Ignored"
-    """The record describes no call, by design."""
+    """The record describes no call, by design; or a call that a seal holds (`core.seal`)."""
     QUARANTINED = "Quarantined"
     """The record could not be understood; it is kept aside with a reason."""
 

@@ -51,7 +51,7 @@ KEPT_DAYS: Final = 7
 """Entries of so many days before a watermark are kept. Far longer than any call takes, so that a
 record from after the watermark always finds the entry of a call from before it."""
 
-REASON: Final = "sealed: the call happened before the watermark of a seal"
+REASON: Final = "sealed: it happened before the watermark of the ledger's seal"
 """Why a record is ignored."""
 
 _EPOCH: Final = date(1970, 1, 1)

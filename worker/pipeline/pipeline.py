@@ -365,7 +365,7 @@ class Pipeline:
             recorded=committed.recorded,
             upgraded=committed.upgraded,
             duplicates=committed.duplicates,
-            ignored=digest.ignored,
+            ignored=digest.ignored + committed.sealed,
             quarantined=digest.quarantined,
             unpriced_calls=totals.unpriced_calls,
             unmetered_calls=totals.unmetered_calls,

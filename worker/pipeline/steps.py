@@ -17,7 +17,7 @@ class Figures(msgspec.Struct, gc=False):
         recorded: First sight of a call.
         upgraded: Better evidence of a known call.
         duplicates: Nothing new.
-        ignored: No calls.
+        ignored: No calls, and calls that a seal holds (`core.seal`).
         quarantined: Not understood, kept aside.
         unpriced_calls: Calls without a rate, net.
         unmetered_calls: Calls without counts, net.

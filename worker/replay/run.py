@@ -16,6 +16,7 @@ from typing import Final
 from worker.bootstrap import open_pipeline
 from worker.core.errors import LedgerockError, TransientError
 from worker.core.ledger import Amounts, Leaf
+from worker.core.seal import REASON
 from worker.pipeline import Digest, Pipeline, Window
 from worker.ports import Committed
 from worker.replay.budgets import Watching, watching
@@ -42,7 +43,7 @@ class ReplayFigures:
         recorded: First sight of a call.
         upgraded: Better evidence of a known call.
         duplicates: Nothing new.
-        ignored: No calls.
+        ignored: No calls, and calls that the ledger's seal holds.
         quarantined: Not understood, kept aside.
         totals: What was posted, net, all together.
         by_principal: The same by who pays.
@@ -203,6 +204,10 @@ async def _book(pipeline: Pipeline, progress: Progress, figures: ReplayFigures) 
     figures.recorded += committed.recorded
     figures.upgraded += committed.upgraded
     figures.duplicates += committed.duplicates
+    if committed.sealed:
+        figures.ignored += committed.sealed
+        reasons = figures.ignored_reasons
+        reasons[REASON] = reasons.get(REASON, 0) + committed.sealed
     figures.crossings += committed.crossings
     figures.post(committed.postings)
 
