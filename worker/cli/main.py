@@ -11,6 +11,7 @@ import typer
 from worker import __version__
 from worker.cli import (
     budgets,
+    doctor,
     explain,
     keys,
     prices,
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: ledgerock replay LOGS, then: ledgerock report",
 )
-for module in (replay, explain, report, verify, rebook, suspend, restore, worker_command):
+for module in (replay, explain, report, verify, rebook, suspend, restore, worker_command, doctor):
     module.register(app)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(keys.app, name="keys")
