@@ -33,6 +33,9 @@ TASK_SIZES: Final = {
 }
 """Memory in MiB by CPU units, as Fargate has them (AWS documentation: "Amazon ECS task definition
 differences for Fargate")."""
+IAM_REGION: Final = "us-east-1"
+"""Where IAM's control plane is, and its endpoint for private networks (AWS documentation: "Create a
+VPC endpoint for IAM")."""
 _STAGE: Final = re.compile(r"[a-z][a-z0-9-]{0,15}", re.ASCII)
 _NAME_LENGTH_MAX: Final = 32
 """Of prefix and stage together: the longest name that begins with them stays below 64 letters."""
@@ -294,6 +297,9 @@ def _wrong_shape(config: StageConfig) -> Iterator[str]:
             "network.private is about the container; functions are in no network of yours. "
             "Give shape `container`, or leave it out"
         )
+    if capacity.concurrency == 1:
+        yield "capacity.concurrency: a queue has two pollers at least; give 2 or more, or 0"
+    yield from _wrong_network(config)
     if capacity.tasks_max < capacity.tasks_min:
         yield f"capacity: tasks_max {capacity.tasks_max} is below tasks_min {capacity.tasks_min}"
     if capacity.cpu not in TASK_SIZES:
@@ -302,6 +308,25 @@ def _wrong_shape(config: StageConfig) -> Iterator[str]:
         yield (
             f"capacity.memory_mb: Fargate has no {capacity.memory_mb} with cpu {capacity.cpu}; "
             f"give one of {_listed(TASK_SIZES[capacity.cpu])}"
+        )
+
+
+def _wrong_network(config: StageConfig) -> Iterator[str]:
+    """Yield what cannot be reached from a private network."""
+    if not config.network.private:
+        return
+    if config.people.webhook:
+        yield (
+            "network.private: there is no way to the webhook from it; let something else post what "
+            "comes on the bus, or leave out people.webhook"
+        )
+    by = config.enforcement.by
+    asks_iam = by == "worker" or (by == "workflows" and config.keys)
+    if asks_iam and config.region != IAM_REGION:
+        yield (
+            f"network.private: IAM has an endpoint in {IAM_REGION} alone, and the container asks "
+            "IAM: to suspend with enforcement.by `worker`, to mend tags with `keys`. Give `by: "
+            "workflows` and `keys: false`, or no private network"
         )
 
 

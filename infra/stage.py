@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.announcing import Announcing
@@ -10,6 +11,7 @@ from infra.config import StageConfig
 from infra.encryption import Encryption
 from infra.ingest import Ingest
 from infra.tables import LedgerTables
+from infra.workers import Workers
 
 
 def add_stage(app: cdk.App, config: StageConfig) -> None:
@@ -35,11 +37,30 @@ class LedgerStack(cdk.Stack):
             termination_protection=config.data.keep,
         )
         tag_all(self, config)
+        bound_all(self, config)
         self.config = config
         self.encryption = Encryption(self, "Encryption", config)
         self.tables = LedgerTables(self, "Tables", config, self.encryption)
         self.ingest = Ingest(self, "Ingest", config, self.encryption)
         self.announcing = Announcing(self, "Announcing", config, self.encryption)
+        self.workers = Workers(
+            self, config, self.encryption, self.tables, self.ingest, self.announcing
+        )
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """Two zones, whichever those are where this is deployed: synthesising asks nobody."""
+        zones = cdk.Fn.get_azs()
+        return [cdk.Fn.select(number, zones) for number in range(2)]
+
+
+def bound_all(stack: cdk.Stack, config: StageConfig) -> None:
+    """Put the permissions boundary on all roles of a stack, if there is one."""
+    if config.enforcement.boundary:
+        policy = iam.ManagedPolicy.from_managed_policy_arn(
+            stack, "Boundary", config.enforcement.boundary
+        )
+        iam.PermissionsBoundary.of(stack).apply(policy)
 
 
 def tag_all(stack: cdk.Stack, config: StageConfig) -> None:
