@@ -36,7 +36,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 class WorkerProcess:
-    """One process of the worker; its log goes to a file."""
+    """One process of the worker; its log goes to a file, and what it prints to another."""
 
     def __init__(self, log: Path, settings: dict[str, str], *arguments: str) -> None:
         with socket.socket() as free:
@@ -53,11 +53,13 @@ class WorkerProcess:
             "LEDGEROCK_RESOLVE_PROFILES": "0",
             **settings,
         }
-        with log.open("ab") as stderr:
+        self._output = log.with_name(f"{log.name}.output")
+        with log.open("ab") as stderr, self._output.open("ab") as stdout:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "worker", *arguments],
                 cwd=ROOT,
                 env=environment,
+                stdout=stdout,
                 stderr=stderr,
             )
 
@@ -95,6 +97,10 @@ class WorkerProcess:
 
     def log_text(self) -> str:
         return self._log.read_text(encoding="utf-8")
+
+    def output_lines(self) -> list[str]:
+        """Return what it printed on stdout."""
+        return self._output.read_text(encoding="utf-8").splitlines()
 
     def log_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_text().splitlines()]

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.calls import asynchronous
+from tests.cloudwatch import seen, series_of
 from tests.dynamodb import ledger_at, localstack_endpoint, new_prefix
 from tests.records import line, log, poison
 from tests.workers import WorkerProcess, aws, messages_left, new_queue, send, traffic, wait_for
@@ -86,20 +87,35 @@ async def test_it_books_serves_its_pages_and_drains_on_sigterm(tmp_path: Path) -
 
 
 @asynchronous
-async def test_a_burst_books_everything_and_exits(tmp_path: Path) -> None:
+async def test_a_burst_books_everything_prints_its_metrics_and_exits(tmp_path: Path) -> None:
     prefix, seed = new_prefix(), random.randrange(10**6)
     bodies, sums, registry = traffic(400, seed, tmp_path)
     async with aws("sqs") as sqs:
         queues = [await new_queue(sqs), await new_queue(sqs)]
         await send(sqs, queues[0], bodies)
         await send(sqs, queues[1], bodies[::2])
-        settings = {"LEDGEROCK_QUEUES": ",".join(queues), "LEDGEROCK_REGISTRY": str(registry)}
+        settings = {
+            "LEDGEROCK_QUEUES": ",".join(queues),
+            "LEDGEROCK_REGISTRY": str(registry),
+            "LEDGEROCK_METRICS": "emf",
+            "POWERTOOLS_SERVICE_NAME": "ledgerock-dev",
+        }
         arguments = ("--ledger", f"dynamodb:{prefix}", "--burst")
         process = WorkerProcess(tmp_path / "log", settings, *arguments)
         assert await asyncio.to_thread(process.ended) == 0, process.log_text()
         assert [await messages_left(sqs, queue) for queue in queues] == [0, 0]
     total = await total_of(prefix)
     assert (total.calls, total.cost_pico_usd) == (sums.calls, sums.cost_pico_usd), seed
+    series = series_of(process.output_lines())
+
+    def printed(name: str) -> float:
+        return sum(seen(series, name, "ledgerock-dev") or [])
+
+    assert printed("calls") == sums.calls
+    assert printed("spend_usd") == pytest.approx(sums.cost_pico_usd / 10**12)
+    # LocalStack may deliver a message twice, as SQS may.
+    assert printed("deliveries") >= len(bodies) + len(bodies[::2])
+    assert set(seen(series, "budgets", "ledgerock-dev", state="suspended") or []) == {0}
 
 
 @asynchronous
