@@ -12,10 +12,13 @@ from typing import Any, Final
 
 from worker.adapters.aws_client import AwsClient
 from worker.core.errors import ConfigurationError
-from worker.settings import ENVIRONMENT, WORKER_ENVIRONMENT
+from worker.settings import (
+    ENFORCEMENT_ENVIRONMENT,
+    ENVIRONMENT,
+    SSM_PATH_VARIABLE,
+    WORKER_ENVIRONMENT,
+)
 
-SSM_PATH_VARIABLE: Final = "LEDGEROCK_SSM_PATH"
-"""Names the path; without it nothing is asked for."""
 PAGE_SIZE: Final = 10
 """As many as `GetParametersByPath` returns at most."""
 PAGES_MAX: Final = 100
@@ -53,7 +56,11 @@ async def _parameters(path: str, client: Any) -> dict[str, str]:  # noqa: ANN401
         raise ConfigurationError(message)
     prefix = path.rstrip("/") + "/"
     ssm = AwsClient("ssm", client=client)
-    known = {*ENVIRONMENT.values(), *WORKER_ENVIRONMENT.values()}
+    known = {
+        *ENVIRONMENT.values(),
+        *WORKER_ENVIRONMENT.values(),
+        *ENFORCEMENT_ENVIRONMENT.values(),
+    }
     found: dict[str, str] = {}
     page: dict[str, str] = {}
     try:

@@ -7,6 +7,7 @@ from worker.settings.main import (
     ENVIRONMENT,
     LEDGER_DEFAULT,
     QUARANTINE_DEFAULT,
+    SSM_PATH_VARIABLE,
     TABLE_PREFIX_DEFAULT,
     Settings,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "ENVIRONMENT",
     "LEDGER_DEFAULT",
     "QUARANTINE_DEFAULT",
+    "SSM_PATH_VARIABLE",
     "TABLE_PREFIX_DEFAULT",
     "WORKER_ENVIRONMENT",
     "EnforcementSettings",

@@ -29,6 +29,9 @@ ENVIRONMENT: Final = {
 }
 """The environment variable behind each setting."""
 
+SSM_PATH_VARIABLE: Final = "LEDGEROCK_SSM_PATH"
+"""Names the path of parameters that stand for environment variables; functions alone look."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -45,6 +45,17 @@ def failed(code: str) -> ClientError:
 
 
 @asynchronous
+async def test_secrets_of_the_webhook_may_stand_there() -> None:
+    store = ParameterStore(
+        {f"{PATH}/webhook-url": "https://hooks.example/1", f"{PATH}/webhook-secret": "s3cret"}
+    )
+    settings = Settings.read(await with_parameters({"LEDGEROCK_SSM_PATH": PATH}, store))
+    assert settings.enforcement.webhook_url == "https://hooks.example/1"
+    assert settings.enforcement.webhook_secret == "s3cret"  # noqa: S105 - made up
+    assert all(one["WithDecryption"] for one in store.requests)
+
+
+@asynchronous
 async def test_parameters_complete_the_environment_which_wins() -> None:
     store = ParameterStore(
         {
