@@ -193,6 +193,11 @@ def deploy(account: Account) -> None:
     account.client("lambda").create_function(
         FunctionName=FUNCTION, Role=role, PackageType="Image", Code={"ImageUri": "worker:1"}
     )
+    queue = account.client("sqs").create_queue(QueueName=f"{NAME}-events")["QueueUrl"]
+    account.client("lambda").create_event_source_mapping(
+        FunctionName=FUNCTION,
+        EventSourceArn=f"arn:aws:sqs:{REGION}:123456789012:{queue.rpartition('/')[2]}",
+    )
     deployment = Deployment(
         name=NAME,
         account="123456789012",
@@ -238,10 +243,15 @@ def _endpoint(output: Path) -> str:
     return address
 
 
-def concurrency(account: Account) -> int | None:
-    found = account.client("lambda").get_function_concurrency(FunctionName=FUNCTION)
-    number: int | None = found.get("ReservedConcurrentExecutions")
-    return number
+def is_booking(account: Account) -> bool:
+    """Whether anything is fetched and invoked; all of it or nothing."""
+    functions = account.client("lambda")
+    reserved = functions.get_function_concurrency(FunctionName=FUNCTION)
+    [mapping] = functions.list_event_source_mappings(FunctionName=FUNCTION)["EventSourceMappings"]
+    is_fetched = mapping["State"] == "Enabled"
+    assert is_fetched == ("ReservedConcurrentExecutions" not in reserved)
+    assert is_fetched or reserved["ReservedConcurrentExecutions"] == 0
+    return bool(is_fetched)
 
 
 @pytest.fixture(autouse=True)
@@ -259,9 +269,9 @@ def test_damaged_books_are_restored_in_place_and_what_came_since_is_booked_again
     account.book("before.ndjson", BEFORE)
     account.shell(script(GUIDE, "Back up and restore"))
     account.guide("Stop booking")
-    assert concurrency(account) == 0
+    assert not is_booking(account)
     account.guide("Make a restore point", "Start booking again")
-    assert concurrency(account) is None
+    assert is_booking(account)
     account.guide("Restore beside the stage")
     assert account.verified(f"{NAME}-restored") == 12
 
