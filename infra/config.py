@@ -280,6 +280,11 @@ def _wrong_logs(config: StageConfig) -> Iterator[str]:
             "logs.via: a subscription filter cannot call a container; "
             "give `kinesis` or `s3`, or shape `functions`"
         )
+    if via == "subscription" and len(config.regions) + len(config.members) > 1:
+        yield (
+            "logs.via: a subscription filter calls functions of its own Region and account alone; "
+            "with sources elsewhere give `kinesis` or `s3`"
+        )
     if via == "none" and config.logs.switch_on:
         yield "logs: there is nothing to switch on with via `none`; set switch_on to false"
     for where, days in (

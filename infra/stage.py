@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.announcing import Announcing
 from infra.config import StageConfig
 from infra.encryption import Encryption
 from infra.ingest import Ingest
+from infra.manifest import Manifest
+from infra.sources import add_sources
+from infra.stacks import StageStack
 from infra.tables import LedgerTables
+from infra.watched import Watched
+from infra.watching import Watching
 from infra.workers import Workers
 
 
 def add_stage(app: cdk.App, config: StageConfig) -> None:
     """Add all stacks of a stage to an application."""
-    LedgerStack(app, config)
+    add_sources(app, config, LedgerStack(app, config))
 
 
-class LedgerStack(cdk.Stack):
+class LedgerStack(StageStack):
     """Everything of a stage in the ledger's own account and Region.
 
     Args:
@@ -31,13 +35,11 @@ class LedgerStack(cdk.Stack):
         super().__init__(
             scope,
             "Ledger",
-            stack_name=config.name,
-            description=f"Ledgerock, stage {config.stage}: the ledger and its workers",
-            env=cdk.Environment(account=config.account or None, region=config.region),
-            termination_protection=config.data.keep,
+            config,
+            description="the ledger and its workers",
+            account=config.account,
+            region=config.region,
         )
-        tag_all(self, config)
-        bound_all(self, config)
         self.config = config
         self.encryption = Encryption(self, "Encryption", config)
         self.tables = LedgerTables(self, "Tables", config, self.encryption)
@@ -46,28 +48,34 @@ class LedgerStack(cdk.Stack):
         self.workers = Workers(
             self, config, self.encryption, self.tables, self.ingest, self.announcing
         )
+        self.watching = self._watch() if config.watching.enabled else None
+        self.manifest = Manifest(
+            self,
+            "Manifest",
+            config,
+            encryption=self.encryption,
+            ingest=self.ingest,
+            announcing=self.announcing,
+            workers=self.workers,
+            topics={} if self.watching is None else dict(self.watching.topics.items()),
+        )
+
+    def _watch(self) -> Watching:
+        running = self.workers
+        watched = Watched(
+            config=self.config,
+            encryption=self.encryption,
+            tables=self.tables,
+            ingest=self.ingest,
+            announcing=self.announcing,
+            functions={str(name): one for name, one in running.all_functions.items()},
+            service=None if running.container is None else running.container.service,
+            workflows={str(name): one for name, one in running.state_machines.items()},
+        )
+        return Watching(self, "Watching", watched)
 
     @property
     def availability_zones(self) -> list[str]:
         """Two zones, whichever those are where this is deployed: synthesising asks nobody."""
         zones = cdk.Fn.get_azs()
         return [cdk.Fn.select(number, zones) for number in range(2)]
-
-
-def bound_all(stack: cdk.Stack, config: StageConfig) -> None:
-    """Put the permissions boundary on all roles of a stack, if there is one."""
-    if config.enforcement.boundary:
-        policy = iam.ManagedPolicy.from_managed_policy_arn(
-            stack, "Boundary", config.enforcement.boundary
-        )
-        iam.PermissionsBoundary.of(stack).apply(policy)
-
-
-def tag_all(stack: cdk.Stack, config: StageConfig) -> None:
-    """Tag everything in a stack that can be tagged."""
-    for key, value in {
-        "ledgerock:stage": config.stage,
-        "ledgerock:name": config.name,
-        **config.tags,
-    }.items():
-        cdk.Tags.of(stack).add(key, value)
