@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -66,7 +67,7 @@ async def _keys(patient: Patient, books: Books) -> Sequence[Sign]:
 
 
 def _name(user: str) -> str:
-    return user.rpartition("/")[2]
+    return unquote(user.rpartition("/")[2])
 
 
 async def _budgets(patient: Patient, books: Books) -> Sequence[Sign]:
