@@ -12,6 +12,7 @@ from constructs import Construct
 from infra.config import StageConfig
 from infra.encryption import Encryption
 from infra.queues import make_dead_letters
+from infra.rules import bus_arn, let_send
 
 
 class Announcing(Construct):
@@ -35,6 +36,8 @@ class Announcing(Construct):
             self.undelivered = make_dead_letters(
                 self, "Undelivered", f"{config.name}-undelivered", encryption.key
             )
+            if encryption.key is not None:
+                let_send(self.undelivered, [bus_arn(self, config.name)])
         self.bus = events.EventBus(
             self,
             "Bus",

@@ -28,7 +28,7 @@ from infra.places import (
     subscription_name,
 )
 from infra.queues import make_dead_letters, make_queue
-from infra.rules import MadeRule, Target, let_send, make_rule
+from infra.rules import MadeRule, Target, bus_arn, let_send, make_rule
 from infra.service_roles import make_service_role
 
 FUNCTION_SECONDS: Final = 60
@@ -81,8 +81,11 @@ class Ingest(Construct):
             self.intake = self._make_intake()
             self.made_rules += self._make_intake_rules()
         self.rules: list[events.CfnRule] = [one.rule for one in self.made_rules]
-        let_send(self.queue, self.made_rules)
-        let_send(self.dead_letters, self.made_rules)
+        arns = [one.arn for one in self.made_rules]
+        let_send(self.queue, arns)
+        if self.intake is not None and encryption.key is not None:
+            arns.append(bus_arn(self, intake_name(config)))
+        let_send(self.dead_letters, arns)
 
     def _make_queues(self) -> tuple[sqs.Queue, sqs.Queue]:
         """Return the queue of dead letters, and the queue."""
@@ -235,7 +238,7 @@ class Ingest(Construct):
         for feed in wanted:
             taken = Feed(
                 key=feed.key,
-                why=f"{feed.why}; from other accounts and Regions",
+                why=feed.why,
                 pattern=from_accounts(feed.pattern, accounts),
                 all_events=feed.all_events,
             )

@@ -24,6 +24,9 @@ SETTINGS: Final = "settings"
 TIERS: Final = "tiers"
 """Below the stage's path: budgets by tier."""
 
+NAME_LETTERS_KEPT: Final = 16
+"""CloudFormation cuts names that it makes up, and keeps more of them than that."""
+
 Statements = list[iam.PolicyStatement]
 Conditions = Mapping[str, Mapping[str, object]]
 
@@ -103,13 +106,29 @@ def _objects(parts: Parts) -> Statements:
     if buckets:
         statements += _reading(buckets, "")
     if own is not None and config.sources:
-        # Buckets of other Regions and accounts, whose names AWS makes up behind the stage's.
-        foreign = [f"arn:{cdk.Aws.PARTITION}:s3:::{config.name}-*"]
+        # Buckets of other Regions and accounts, whose names AWS makes up: they begin with as much
+        # of the stage's as fits.
+        foreign = [f"arn:{cdk.Aws.PARTITION}:s3:::{config.name[:NAME_LETTERS_KEPT]}*"]
         accounts = sorted({one.account for one in config.sources})
         statements += _reading(
             foreign, "Elsewhere", {"StringEquals": {"aws:ResourceAccount": accounts}}
         )
+        if config.data.customer_key:
+            statements.append(_keys_elsewhere(config, accounts))
     return statements
+
+
+def _keys_elsewhere(config: StageConfig, accounts: list[str]) -> iam.PolicyStatement:
+    """Return the right to decrypt logs of other Regions and accounts, with the stage's keys there.
+
+    The ids of the keys are not known here; their alias is.
+    """
+    return allow(
+        "KeysElsewhere",
+        ["kms:Decrypt"],
+        [f"arn:{cdk.Aws.PARTITION}:kms:*:{account}:key/*" for account in accounts],
+        {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{config.name}"}},
+    )
 
 
 def _reading(buckets: list[str], where: str, conditions: Conditions | None = None) -> Statements:

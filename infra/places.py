@@ -100,8 +100,8 @@ def log_group_name(config: StageConfig) -> str:
 
 
 def subscription_name(config: StageConfig) -> str:
-    """Name the subscription filter of that log group."""
-    return f"{config.name}-invocations"
+    """Name the subscription filter of that log group, whatever it feeds."""
+    return f"{config.name}-calls"
 
 
 def destination_name(config: StageConfig) -> str:

@@ -77,7 +77,7 @@ def make_rule(
         scope,
         f"Rule{feed.title}",
         name=name,
-        description=f"Brings to Ledgerock: {feed.why}",
+        description=feed.why,
         event_bus_name=None if bus == DEFAULT_BUS else bus,
         event_pattern=feed.pattern,
         state=feed.state,
@@ -99,16 +99,25 @@ def make_rule(
     return MadeRule(rule=rule, name=name, bus=bus, feed=feed)
 
 
-def let_send(queue: sqs.IQueue, rules: Iterable[MadeRule]) -> None:
-    """Allow rules, and no others, to send to a queue."""
-    arns = [one.arn for one in rules]
-    if arns:
-        queue.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="Rules",
-                principals=[iam.ServicePrincipal("events.amazonaws.com")],
-                actions=["sqs:SendMessage"],
-                resources=[queue.queue_arn],
-                conditions={"ArnEquals": {"aws:SourceArn": arns}},
-            )
+def bus_arn(scope: Construct, name: str) -> str:
+    """Return the ARN of a bus, which is known before it is made."""
+    return cdk.Stack.of(scope).format_arn(
+        service="events", resource="event-bus", resource_name=name
+    )
+
+
+def let_send(queue: sqs.IQueue, senders: Iterable[str]) -> None:
+    """Allow rules or buses to send to a queue.
+
+    Args:
+        queue: Which.
+        senders: Their ARNs.
+    """
+    queue.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=["sqs:SendMessage"],
+            resources=[queue.queue_arn],
+            conditions={"ArnEquals": {"aws:SourceArn": list(senders)}},
         )
+    )

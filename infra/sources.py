@@ -195,7 +195,7 @@ class SourceStack(StageStack):
         intake = _intake_arn(config, self)
         target = Target(arn=intake, role=self._make_sender(intake), dead_letters=self._dead_letters)
         self.rules: list[MadeRule] = [make_rule(self, config.name, one, target) for one in wanted]
-        let_send(self._dead_letters, self.rules)
+        let_send(self._dead_letters, [one.arn for one in self.rules])
         if place.is_first and not place.is_own:
             for name, statements in member_roles(config).items():
                 make_role(
@@ -240,13 +240,7 @@ class SourceStack(StageStack):
         subscription.node.add_dependency(group)
 
     def _let_read(self, bucket: s3.Bucket, encryption: Encryption) -> None:
-        """Let the ledger's roles read logs here, if it is another account; name the bucket.
-
-        The ledger's stack is made before this one: it has to know how the name begins.
-        """
-        shape = bucket.node.default_child
-        if isinstance(shape, s3.CfnBucket):
-            shape.bucket_name = f"{self._config.name}-{self.place.account}-{self.place.region}"
+        """Let the ledger's roles read logs of another account; within one, their own rights do."""
         if self.place.is_own:
             return
         ledger = iam.AccountPrincipal(ledger_account(self._config, self)).with_conditions(
