@@ -43,13 +43,13 @@ async def aclosing_ledger(ledger: Ledger) -> AsyncIterator[Ledger]:
 
 @asynccontextmanager
 async def _localstack(_folder: Path) -> AsyncIterator[Ledger]:
-    async with ledger_at(localstack_endpoint()) as ledger:
+    async with ledger_at(localstack_endpoint(), settle_seconds=0) as ledger:
         yield ledger
 
 
 @asynccontextmanager
 async def _dynamodb(_folder: Path) -> AsyncIterator[Ledger]:
-    async with ledger_at(local_endpoint()) as ledger:
+    async with ledger_at(local_endpoint(), settle_seconds=0) as ledger:
         yield ledger
 
 

@@ -26,7 +26,7 @@ from worker.adapters.dynamodb_seals import NOTE, DynamoSeals, set_expiry, sums_i
 from worker.adapters.ledger_reading import check_sealable
 from worker.adapters.ledger_sealing import joined
 from worker.core.codec import Bodies, intern_id
-from worker.core.errors import TransientError
+from worker.core.errors import LedgerCorruptError, TransientError
 from worker.core.forgotten import Person
 from worker.core.ledger import MS_PER_DAY, Amounts, Leaf
 from worker.core.seal import Seal, SealedSum, may_go
@@ -119,6 +119,7 @@ class Sealing:
         """Seal everything before a day; see the port."""
         seal = await self._moved(day)
         if seal.is_complete:
+            await self._forget_place()  # Whoever completed it may have died before that.
             return seal
         sums = await self._summed(seal)
         leaves = await self._books.leaves_of(sums)
@@ -205,7 +206,10 @@ class Sealing:
         try:
             left = "the watermark is in force, but no sums are stored and no entry may go until so"
             check_sealable(entries, balances.items(), seal.day, left)
-        except Exception:
+        except LedgerCorruptError:
+            if await self._seals.head() != seal:
+                # What was kept on the way may be gone: they have no more use for it.
+                raise _somebody_else() from None
             await self._forget_place()  # Once it is mended, everything is added up anew.
             raise
 

@@ -21,6 +21,7 @@ from worker.cli import (
     replay,
     report,
     restore,
+    seal,
     suspend,
     verify,
 )
@@ -36,7 +37,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: ledgerock replay LOGS, then: ledgerock report",
 )
-for module in (replay, explain, report, verify, rebook, suspend, restore, worker_command, doctor):
+for module in (replay, explain, report, verify, rebook, seal, suspend, restore):
+    module.register(app)
+for module in (worker_command, doctor):
     module.register(app)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(keys.app, name="keys")

@@ -43,6 +43,7 @@ def verify(
 ) -> None:
     """Prove that every balance is the sum of its entries' postings.
 
+    A sealed balance must be what its seal says, and so must its entries where all are left.
     With --audit, prove that the audit log is whole: no entry missing, changed or out of order.
     Exits with 1 and lists what is wrong.
     """
@@ -88,6 +89,7 @@ async def _verify(settings: Settings) -> Verification:
 
 def _document(settings: Settings, result: Verification) -> dict[str, Any]:
     from worker.core.report import figures
+    from worker.core.seal import day_text
 
     return {
         "ledger": settings.ledger,
@@ -99,10 +101,14 @@ def _document(settings: Settings, result: Verification) -> dict[str, Any]:
                 "leaf": _leaf_document(difference.leaf),
                 "balance": None if difference.balance is None else figures(difference.balance),
                 "entries": None if difference.entries is None else figures(difference.entries),
+                "sealed": None if difference.sealed is None else figures(difference.sealed),
+                "seal": day_text(difference.seal_day) if difference.seal_day else None,
             }
             for difference in result.differences
         ],
         "unsettled": [_leaf_document(leaf) for leaf in result.unsettled],
+        "sealed_balances": result.sealed,
+        "sealed_calls_gone": result.gone,
     }
 
 
@@ -132,28 +138,50 @@ def _print(settings: Settings, result: Verification) -> None:
     if not result.differences:
         every = "every balance that held still" if result.unsettled else "every balance"
         out.print(f"{settings.ledger} is sound: {read}, {every} is the sum of its entries")
+        if result.sealed:
+            gone = quantity(result.gone, "call has", "calls have")
+            out.print(
+                f"{quantity(result.sealed, 'balance')} of them sealed, as their seals say; "
+                f"{gone} no entry any more"
+            )
         return
     number = quantity(len(result.differences), "balance differs", "balances differ")
-    out.print(f"{settings.ledger} is not sound: {number} from the entries ({read})")
-    columns = table(("principal", "model", "day", "figure", "balance", "entries"), key="principal")
+    what = "from the entries, or from what a seal says" if result.sealed else "from the entries"
+    out.print(f"{settings.ledger} is not sound: {number} {what} ({read})")
+    seals = ("seal of", "seal") if any(one.seal_day for one in result.differences) else ()
+    heading = ("principal", "model", "day", "figure", "balance", "entries", *seals)
+    columns = table(heading, key="principal")
     for difference in result.differences:
         leaf = difference.leaf
-        for figure, balance, entries in _disagreements(difference):
+        for figure, balance, entries, sealed in _disagreements(difference):
             day = report_key("day", str(leaf.day))
-            values = (leaf.model, day, figure, balance, entries)
+            values = [leaf.model, day, figure, balance, entries]
+            if seals:
+                values += [_seal(difference), sealed if difference.seal_day else ""]
             columns.add_row(KeyCell(leaf.principal), *cells(*values))
     out.print(columns)
 
 
-def _disagreements(difference: Difference) -> list[tuple[str, str, str]]:
-    """Return (figure, what the balance says, what the entries say), where they differ."""
-    from worker.core.ledger import AMOUNT_FIELDS
+def _seal(difference: Difference) -> str:
+    """Return the watermark of the seal that a balance is under, or nothing."""
+    from worker.core.seal import day_text
 
-    balance, entries = difference.balance, difference.entries
+    return day_text(difference.seal_day) if difference.seal_day else ""
+
+
+def _disagreements(difference: Difference) -> list[tuple[str, str, str, str]]:
+    """Return (figure, what the balance says, the entries, the seal), where they differ."""
+    from worker.core.ledger import AMOUNT_FIELDS, Amounts
+
+    balance, entries, sealed = difference.balance, difference.entries, difference.sealed
+    told = [balance, entries]
+    if difference.seal_day:
+        some_are_gone = (entries or Amounts()).calls < (sealed or Amounts()).calls
+        told = [balance, sealed] if some_are_gone else [balance, entries, sealed]
     return [
-        (name, _figure(balance, name), _figure(entries, name))
+        (name, _figure(balance, name), _figure(entries, name), _figure(sealed, name))
         for name in AMOUNT_FIELDS
-        if _figure(balance, name) != _figure(entries, name)
+        if len({_figure(amounts, name) for amounts in told}) > 1
     ]
 
 
