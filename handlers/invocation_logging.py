@@ -27,14 +27,15 @@ from botocore.exceptions import ClientError
 ANSWER_SECONDS: Final = 20
 """Kept of the function's time for the answer."""
 ANSWER_ATTEMPTS: Final = 3
-REASON_LENGTH_MAX: Final = 1_000
-"""An answer may have 4,096 bytes."""
-ROLE_SECONDS: Final = 120
-"""For how long a new role may be unknown to Bedrock."""
+REASON_LENGTH_MAX: Final = 700
+"""An answer may have 4,096 bytes, and a letter takes up to four."""
+RIGHTS_SECONDS: Final = 120
+"""For how long new rights may not hold yet."""
 PAUSE_SECONDS: Final = 5.0
 READ_BACK_ATTEMPTS: Final = 6
 
-_DELIVERED: Final = ("textData", "imageData", "embeddingData", "videoData")
+_DELIVERED: Final = "DataDeliveryEnabled"
+"""Ends the names of the flags that have bodies logged: texts, images, and whatever else."""
 _LOG: Final = logging.getLogger("ledgerock.invocation_logging")
 _LOG.setLevel(logging.INFO)
 
@@ -81,13 +82,10 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
 def _do(event: Mapping[str, Any]) -> str:
     """Do what is asked; return what was done, for people."""
     wanted = event["ResourceProperties"]
-    client = boto3.client(
-        "bedrock",
-        config=Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 4}),
-    )
-    present = _read(client)
+    region = _Region()
+    present = region.read()
     if event["RequestType"] == "Delete":
-        return _switch_off(client, wanted, present)
+        return _switch_off(region, wanted, present)
     known = [wanted, event.get("OldResourceProperties") or {}]
     foreign = _foreign(present, known)
     if foreign and wanted["ReplaceExisting"] != "true":
@@ -97,36 +95,74 @@ def _do(event: Mapping[str, Any]) -> str:
             "`logs.switch_on: false` leave it, or switch it off first"
         )
         raise RefusedError(message)
-    return _switch_on(client, wanted)
+    return _switch_on(region, wanted)
+
+
+class _Region:
+    """The configuration of this account and Region.
+
+    What is denied is tried again for a while: rights that are as new as the stack, our own and
+    those of Bedrock, which tries out whether it may write, take their time to hold.
+
+    Attributes:
+        flags: Names of all flags that have bodies logged.
+    """
+
+    def __init__(self) -> None:
+        retries = {"total_max_attempts": 4}
+        config = Config(connect_timeout=5, read_timeout=15, retries=retries)
+        self._client = boto3.client("bedrock", config=config)
+        shape = self._client.meta.service_model.shape_for("LoggingConfig")
+        self.flags = [name for name in shape.members if name.endswith(_DELIVERED)]
+        self._patient_until = time.monotonic() + RIGHTS_SECONDS
+
+    def read(self) -> Json:
+        """Return the present configuration; empty if logging is off."""
+        found = self._request("get_model_invocation_logging_configuration")
+        return dict(found.get("loggingConfig") or {})
+
+    def put(self, configuration: Json) -> None:
+        """Replace the configuration."""
+        self._request("put_model_invocation_logging_configuration", loggingConfig=configuration)
+
+    def remove(self) -> None:
+        """Switch logging off."""
+        self._request("delete_model_invocation_logging_configuration")
+
+    def _request(self, operation: str, **arguments: object) -> Json:
+        while True:
+            try:
+                return dict(getattr(self._client, operation)(**arguments))
+            except ClientError as error:
+                if not _is_denied(error) or time.monotonic() > self._patient_until:
+                    raise
+                _LOG.info("not yet: %s", error)
+            time.sleep(PAUSE_SECONDS)
+
+
+def _is_denied(error: ClientError) -> bool:
+    """Whether somebody lacks a right: we, or the role that Bedrock is to have."""
+    found = error.response.get("Error", {})
+    code, text = found.get("Code"), str(found.get("Message", "")).lower()
+    return code == "AccessDeniedException" or (
+        code == "ValidationException" and "permission" in text
+    )
 
 
 # --- On and off ------------------------------------------------------------------------------
 
 
-def _read(client: Any) -> Json:  # noqa: ANN401 - botocore clients are untyped
-    """Return the present configuration; empty if logging is off."""
-    found = client.get_model_invocation_logging_configuration()
-    return dict(found.get("loggingConfig") or {})
-
-
-def _switch_on(client: Any, wanted: Mapping[str, str]) -> str:  # noqa: ANN401
+def _switch_on(region: _Region, wanted: Mapping[str, str]) -> str:
     """Put our configuration, and read back that it is there."""
-    ours = _configuration(wanted)
-    give_up_at = time.monotonic() + ROLE_SECONDS
-    while True:
-        try:
-            client.put_model_invocation_logging_configuration(loggingConfig=ours)
-            break
-        except ClientError as error:
-            # Bedrock tries out whether it may write; a new role or policy takes its time to hold.
-            if not _is_about_permissions(error) or time.monotonic() > give_up_at:
-                raise
-        time.sleep(PAUSE_SECONDS)
+    bodies = wanted["Bodies"] == "true"
+    ours = {**_destination(wanted), **dict.fromkeys(region.flags, bodies)}
+    region.put(ours)
     present: Json = {}
     for attempt in range(READ_BACK_ATTEMPTS):
         time.sleep(PAUSE_SECONDS if attempt else 0)
-        present = _read(client)
-        if _destinations(present) == _destinations(ours) and _bodies(present) == _bodies(ours):
+        present = region.read()
+        flags = {bool(present.get(flag)) for flag in region.flags}
+        if _destinations(present) == _destinations(ours) and flags == {bodies}:
             return f"on, to {_shown(ours)}"
     message = (
         f"model invocation logging was switched on, and reads back as {_shown(present)}: "
@@ -135,25 +171,22 @@ def _switch_on(client: Any, wanted: Mapping[str, str]) -> str:  # noqa: ANN401
     raise RefusedError(message)
 
 
-def _switch_off(client: Any, wanted: Mapping[str, str], present: Json) -> str:  # noqa: ANN401
+def _switch_off(region: _Region, wanted: Mapping[str, str], present: Json) -> str:
     """Remove the configuration if it is ours, whole."""
     if not present:
         return "off already"
     foreign = _foreign(present, [wanted])
     if foreign:
         return f"left as it is, to {' and '.join(foreign)}: not this stack's"
-    client.delete_model_invocation_logging_configuration()
+    region.remove()
     return "off"
 
 
-def _configuration(wanted: Mapping[str, str]) -> Json:
-    """Return the configuration that is to be: one destination, and bodies or none."""
-    ours: Json = {f"{kind}DeliveryEnabled": wanted["Bodies"] == "true" for kind in _DELIVERED}
+def _destination(wanted: Mapping[str, str]) -> Json:
+    """Return where logs are to go: the part of a configuration that says so."""
     if wanted["Bucket"]:
-        ours["s3Config"] = {"bucketName": wanted["Bucket"]}
-    else:
-        ours["cloudWatchConfig"] = {"logGroupName": wanted["LogGroup"], "roleArn": wanted["Role"]}
-    return ours
+        return {"s3Config": {"bucketName": wanted["Bucket"]}}
+    return {"cloudWatchConfig": {"logGroupName": wanted["LogGroup"], "roleArn": wanted["Role"]}}
 
 
 def _destinations(configuration: Json) -> list[str]:
@@ -172,22 +205,12 @@ def _destinations(configuration: Json) -> list[str]:
 
 def _foreign(present: Json, known: list[Mapping[str, str]]) -> list[str]:
     """Return the destinations of the present configuration that are not ours."""
-    ours = {name for one in known if one for name in _destinations(_configuration(one))}
+    ours = {name for one in known if one for name in _destinations(_destination(one))}
     return [name for name in _destinations(present) if name not in ours]
-
-
-def _bodies(configuration: Json) -> list[bool]:
-    return [bool(configuration.get(f"{kind}DeliveryEnabled")) for kind in _DELIVERED]
 
 
 def _shown(configuration: Json) -> str:
     return " and ".join(_destinations(configuration)) or "off"
-
-
-def _is_about_permissions(error: ClientError) -> bool:
-    found = error.response.get("Error", {})
-    text = str(found.get("Message", "")).lower()
-    return found.get("Code") == "ValidationException" and "permission" in text
 
 
 # --- The answer ------------------------------------------------------------------------------
@@ -222,7 +245,7 @@ def _answer(event: Mapping[str, Any], context: Context, status: str, reason: str
     }
     request = urllib.request.Request(  # noqa: S310 - CloudFormation's own address, HTTPS
         event["ResponseURL"],
-        data=json.dumps(body).encode(),
+        data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         # The address is signed for no content type at all.
         headers={"Content-Type": ""},
         method="PUT",
