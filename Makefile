@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth synth-all snapshots diff deploy destroy lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth synth-all snapshots diff deploy destroy e2e lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -110,6 +110,11 @@ deploy: $(STAMP) ## Deploy a stage into the account of the credentials (STAGE=de
 
 destroy: $(STAMP) ## Remove a stage; what is to be kept is kept (STAGE=dev)
 	@$(CDK) destroy --all
+
+# It books a few calls that nobody made; docs/deploy/README.md says which.
+e2e: $(STAMP) ## Run the end-to-end suite on a deployed stage, and clean up after it (STAGE=dev)
+	LEDGEROCK_AWS_INTEGRATION=1 LEDGEROCK_STAGE=$(STAGE) \
+		$(PYTEST) tests/e2e -n 0 -p no:randomly $(PYTEST_ARGUMENTS)
 
 # --- Tests and measurements -------------------------------------------------------------------
 
