@@ -37,7 +37,7 @@ NPM_PACKAGE: Final = "amplify-dynamodb-simulator@2.9.30"
 """Ships the jar of DynamoDB Local (version 2 of its own numbering, DynamoDB Local 1.25.1)."""
 LOCALSTACK_IMAGE: Final = "localstack/localstack:4.14.0"
 LOCALSTACK_PORT: Final = 4566
-SERVICES: Final = "dynamodb,events,iam,kinesis,s3,sns,sqs,ssm,sts"
+SERVICES: Final = "cloudwatch,dynamodb,events,iam,kinesis,kms,logs,s3,sns,sqs,ssm,stepfunctions,sts"
 START_SECONDS: Final = 120
 IDLE_SECONDS: Final = 10
 HEAP: Final = "-Xmx1g"

@@ -33,7 +33,7 @@ PSEUDO: Final = {
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
 }
-FUNCTIONS: Final = ("queue", "kinesis", "announcer", "monitor")
+FUNCTIONS: Final = {"functions": ("queue", "monitor"), "container": ("enforcement",)}
 
 SEEN: Final[Mapping[str, Json]] = {
     "functions": {
@@ -101,7 +101,7 @@ class _Stack(cdk.Stack):
                 tables=LedgerTables(self, "Tables", config, encryption),
                 ingest=Ingest(self, "Ingest", config, encryption),
                 announcing=Announcing(self, "Announcing", config, encryption),
-                functions={} if is_container else {one: self._function(one) for one in FUNCTIONS},
+                functions={one: self._function(one) for one in FUNCTIONS[config.shape]},
                 service=self._service() if is_container else None,
                 workflows={one: self._machine(one) for one in purposes}
                 if config.enforcement.by == "workflows"
