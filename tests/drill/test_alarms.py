@@ -142,9 +142,11 @@ def every_alarm(stage: str) -> dict[str, Json]:
 def quickened(alarm: Json, topics: Mapping[str, str]) -> Json:
     """Return an alarm as LocalStack is to have it, with topics that are there."""
     severity = "page" if "OKActions" in alarm else "ticket"
-    actions = {one: [topics[severity]] for one in ("AlarmActions", "OKActions") if one in alarm}
+    actions: Json = {
+        one: [topics[severity]] for one in ("AlarmActions", "OKActions") if one in alarm
+    }
     periods = min(alarm["EvaluationPeriods"], PERIODS_MAX)
-    made: Json = {**alarm, **actions, "EvaluationPeriods": periods}
+    made = {**alarm, **actions, "EvaluationPeriods": periods}
     made.pop("Tags", None)
     if "Period" in made:
         made["Period"] = PERIOD_SECONDS

@@ -99,9 +99,10 @@ def test_every_value_of_a_label_is_shown(title: str, label: str, values: tuple[s
         ("functions", "Telling people", "Deliveries in hand"),
         ("functions-s3", "Calls and invocation logs", "Stream"),
         ("functions-s3", "Functions: Duration", "Suspensions"),
-        ("container", "Tasks", "Functions"),
+        ("container", "Tasks", "Telling people"),
         ("container", "Workflow: suspension", "Telling people"),
-        ("container", "Failed polls", "Functions"),
+        ("container", "Functions: Errors", "Telling people"),
+        ("container", "Failed polls", "Telling people"),
     ],
 )
 def test_widgets_follow_what_is_deployed(name: str, there: str, missing: str) -> None:
