@@ -123,6 +123,9 @@ class DynamoLedger(DynamoEntries):
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:
         """Book a batch, each call exactly once.
 
+        Who has not heard of a seal yet, for `MARKS_SECONDS` at most, takes sealed records that add
+        nothing for duplicates; whatever would add something is checked.
+
         After a `TransientError` some of its transactions may be booked; committing the batch
         again books the rest, and nothing twice. The same goes for a `RefusedError`, but for the
         calls that are refused.

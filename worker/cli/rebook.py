@@ -201,10 +201,9 @@ def _print(result: RebookResult, *, dry_run: bool) -> None:
         number = quantity(result.moved, "call was", "calls were")
         out.print(f"{number} changed by somebody else meanwhile; run rebook again")
     if result.sealed:
-        number = quantity(result.sealed, "call", "calls")
         before = day_text(result.sealed_before_ms // MS_PER_DAY)
-        verb = "differs" if result.sealed == 1 else "differ"
-        out.print(f"{number} from before {before} {verb} as well, and stay as sealed")
+        number = quantity(result.sealed, "call")
+        out.print(f"passed over: {number} from before {before}, sealed for good")
     if not result.rebooked:
         rest = "all others" if result.sealed else "all"
         out.print(f"nothing to rebook: {looked_at} looked at, {rest} as prices and registry say")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from worker.cli.group import say
@@ -35,7 +35,8 @@ ExpireOption = Annotated[
 ]
 
 
-class Sealed(msgspec.Struct):
+@dataclass
+class Sealed:
     """What sealing did, or would do.
 
     Attributes:
@@ -125,11 +126,13 @@ async def _seal(
 
 async def _prospect(ledger: Ledger, day: int, expire_after: int | None) -> Sealed:
     """Work out what sealing will do, from the balances."""
+    from msgspec.structs import replace
+
     from worker.core.ledger import Amounts
 
     before = await ledger.seal_in_force()
     end = max(day, before.day)
-    after = msgspec.structs.replace(before, day=end, complete_day=end)
+    after = replace(before, day=end, complete_day=end)
     found = (
         await ledger.balances(max(1, before.complete_day), end - 1)
         if end > before.complete_day
