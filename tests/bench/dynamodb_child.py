@@ -21,7 +21,7 @@ from typing import Any, Final
 from unittest import mock
 
 from tests.bench.measuring import answer, expect_equal, request
-from tests.bench.workload import SEED
+from tests.bench.workload import SEED, StillClock
 from tests.dynamodb import client, local_endpoint, new_prefix
 from worker.adapters import dynamodb_ledger
 from worker.adapters.dynamodb_items import day_key
@@ -167,7 +167,11 @@ async def book(endpoint: str, way: str, batches: list[Batch], poster: Poster) ->
     """Book into empty tables; returns seconds, calls recorded, and payers' days."""
     async with client(endpoint) as opened:
         ledger = WAYS[way](
-            new_prefix(), dynamo=Dynamo(opened), create_tables=True, prefetch=way == "ours"
+            new_prefix(),
+            dynamo=Dynamo(opened),
+            create_tables=True,
+            prefetch=way == "ours",
+            clock=StillClock(),
         )
         for batch in batches[:WARM_BATCHES]:
             await ledger.commit(batch, poster)

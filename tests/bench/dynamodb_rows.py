@@ -60,7 +60,10 @@ def unit_rows() -> dict[str, Any]:
                 }
             )
     [chosen] = [
-        row for row in table if (row["principals"], row["batch"], row["writers"]) == (*JUDGED, 1)
+        row
+        for row in table
+        if (row["principals"], row["batch"], row["writers"], row["booked_days_later"])
+        == (*JUDGED, 1, 0)
     ]
     name = f"write units a call, {JUDGED[0]} principals, batches of {JUDGED[1]}"
     return {

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,17 @@ from worker.traffic.traffic import Traffic
 
 SEED: Final = 7
 CACHE: Final = ROOT / "build" / "bench"
+
+
+class StillClock:
+    """A clock that stands so many days after the workload's first."""
+
+    def __init__(self, days: int = 0) -> None:
+        started = date.fromisoformat(bench_profile(0, SEED).start)
+        self._now_ms = ((started - date(1970, 1, 1)).days + days) * 86_400_000
+
+    def now_ms(self) -> int:
+        return self._now_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

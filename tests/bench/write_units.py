@@ -52,8 +52,8 @@ class CountingStore:
 
     Attributes:
         write_units: Billed by what: `entries`, `payers`, `wide`, `names` (interned values),
-            `indexes`, `days`, `journal`; `cancelled` are those of transactions that changed
-            nothing.
+            `indexes`, `days`, `journal`, `checks` (of the seal, by old calls); `cancelled` are
+            those of transactions that changed nothing.
         read_units: Of strong reads, by table.
         transactions: Made and cancelled.
         largest: Bytes of the largest item by what.
@@ -82,17 +82,24 @@ class CountingStore:
     async def transact_write_items(self, TransactItems: list[Any], **_: Any) -> Item:  # noqa: N803
         reasons: list[Item] = []
         written: list[tuple[str, Any, Item | None, Item]] = []
+        checks = 0
         for wrapped in TransactItems:
             [(kind, request)] = wrapped.items()
             table = request["TableName"]
             key = self._key(table, request["Item"] if kind == "Put" else request["Key"])
             old = self.tables[table].get(key)
+            if kind == "ConditionCheck":  # that nothing is sealed; billed as a write
+                checks += 1
+                reasons.append({"Code": "None", "Item": old})
+                continue
             new = request["Item"] if kind == "Put" else _updated(old or request["Key"], request)
             written.append((table, key, old, new))
             failed = kind == "Put" and not _holds(old, request)
             reasons.append({"Code": "ConditionalCheckFailed" if failed else "None", "Item": old})
         cancelled = any(reason["Code"] != "None" for reason in reasons)
         self.transactions["cancelled" if cancelled else "made"] += 1
+        if checks:
+            self._bill("cancelled" if cancelled else "checks", 2 * checks)
         for table, key, old, new in written:
             billed = 2 * units(max(item_bytes(old or {}), item_bytes(new)))
             if cancelled:
