@@ -163,6 +163,7 @@ class Page:
     doubts: tuple[Doubt, ...]
     details: tuple[Detail, ...]
     details_left_out: int
+    gone_before_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,8 @@ class Findings:
         cache: Use of the cache by model.
         cache_exact: Whether that was worked out call by call.
         calls: Returns a payer's dearest calls; None if calls were not looked at.
+        gone_before_ms: Single calls of the period from before this are sealed and may be gone,
+            epoch milliseconds UTC; 0 if none are.
     """
 
     period: Period
@@ -184,6 +187,7 @@ class Findings:
     cache: Mapping[str, CacheUse]
     cache_exact: bool
     calls: Callable[[str], tuple[CallLine, ...]] | None
+    gone_before_ms: int = 0
 
 
 def top_principals(balances: Balances) -> tuple[str, ...]:
@@ -210,6 +214,7 @@ def build_page(findings: Findings) -> Page:
         doubts=tuple(_doubts(balances)),
         details=tuple(_details(findings)),
         details_left_out=max(len({leaf.principal for leaf, _ in balances}) - PRINCIPALS_MAX, 0),
+        gone_before_ms=findings.gone_before_ms,
     )
 
 

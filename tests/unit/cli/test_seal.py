@@ -162,3 +162,14 @@ def test_quarantined_calls_that_are_sealed_meanwhile_are_said_to_be_ignored(
     done = json.loads(run("quarantine", "redrive", "--all", "--json"))
     assert (done["booked"], done["ignored"]) == (0, 1)
     assert REASON in {one["reason"] for one in done["items"]}
+
+
+def test_the_page_says_that_sealed_calls_may_be_gone(run: Run, booked: Path) -> None:
+    note = "Single calls from before 2026-10-17"  # 90 days before now
+    run("seal", "2026-10")
+    assert note not in run("report", "--format", "html")
+    run("seal", "2026-10", "--expire-after", "90")
+    page = run("report", "--format", "html")
+    assert note in page
+    assert "though no sum leaves them out" in page
+    assert note not in run("report", "--format", "html", "--since", "2026-11")

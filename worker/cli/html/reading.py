@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from worker.books import postings_in, whole_days
 from worker.core.evidence import Evidence, EvidenceRank, Facts
-from worker.core.ledger import MS_PER_DAY, Amounts, Leaf, amounts_of
+from worker.core.ledger import MS_PER_DAY, Amounts, Leaf
 from worker.core.posting import Poster
 from worker.core.pricing import RateCard
 from worker.core.report_calls import CacheUse, Survey, cache_use_of_balances
@@ -36,12 +37,17 @@ async def read_page(
     Args:
         ledger: Any ledger.
         poster: Knows the rates that caching is judged by; nothing is priced again.
-        window: Event time. Bounds within a day cut days apart and are answered from the
-            entries, as `worker.books.report` does.
+        window: Event time. Of days that the bounds cut apart, the calls are added up, as
+            `worker.books.report` does.
         calls_read_max: Do not look at single calls where the ledger has more of them; 0 never.
     """
     period, balances, before = await _balances(ledger, window)
     principals = top_principals(balances)
+    gone_before_ms = (await ledger.seal_in_force()).expired_day * MS_PER_DAY
+    if gone_before_ms <= period.since_ms:
+        gone_before_ms = 0
+    survey = None
+    cache: dict[str, CacheUse] | None = None
     if sum(amounts.calls for amounts in (await ledger.totals("day")).values()) <= calls_read_max:
         survey = Survey(principals, lambda evidence: poster.terms(evidence).card)
         async for entries in ledger.scan():
@@ -52,26 +58,19 @@ async def read_page(
                     if period.since_ms <= entry.evidence.occurred_at_ms < period.until_ms
                 ]
             )
-        return _page(period, balances, before, survey.cache, survey)
-    cache = cache_use_of_balances(balances, lambda model, at_ms: _card(poster, model, at_ms))
-    return _page(period, balances, before, cache, None)
-
-
-def _page(
-    period: Period,
-    balances: Balances,
-    before: Balances,
-    cache: dict[str, CacheUse],
-    survey: Survey | None,
-) -> Page:
+        cache = None if gone_before_ms else survey.cache
+    is_exact = cache is not None
+    if cache is None:
+        cache = cache_use_of_balances(balances, lambda model, at_ms: _card(poster, model, at_ms))
     return build_page(
         Findings(
             period=period,
             balances=balances,
             before=before,
             cache=cache,
-            cache_exact=survey is not None,
+            cache_exact=is_exact,
             calls=None if survey is None else survey.calls,
+            gone_before_ms=gone_before_ms,
         )
     )
 
@@ -102,13 +101,11 @@ async def _balances_of_entries(ledger: Ledger, window: Window) -> tuple[Period, 
 
 async def _sums(ledger: Ledger, window: Window) -> Balances:
     sums: dict[Leaf, Amounts] = {}
-    async for entries in ledger.scan():
-        for entry in entries:
-            if window.holds(entry.evidence.occurred_at_ms):
-                posting = entry.posting
-                sums.setdefault(posting.leaf, Amounts()).add(
-                    amounts_of(entry.evidence, posting.cost_pico_usd, posting.status)
-                )
+    first, last, cut = await whole_days(ledger, window)
+    if first is None or last is None or first <= last:
+        sums = dict(await ledger.balances(first, last))
+    async for leaf, amounts in postings_in(ledger, cut):
+        sums.setdefault(leaf, Amounts()).add(amounts)
     return list(sums.items())
 
 
