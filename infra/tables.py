@@ -73,7 +73,6 @@ class LedgerTables(Construct):
 
     def _table(self, name: str, layout: _Layout) -> dynamodb.Table:
         config, key = self._config, self._encryption.key
-        encryption = dynamodb.TableEncryption
         table = dynamodb.Table(
             self,
             name,
@@ -87,7 +86,8 @@ class LedgerTables(Construct):
                 point_in_time_recovery_enabled=True,
                 recovery_period_in_days=config.data.recovery_days,
             ),
-            encryption=encryption.CUSTOMER_MANAGED if key else encryption.DEFAULT,
+            # Without one, by a key that AWS owns.
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED if key else None,
             encryption_key=key,
             deletion_protection=config.data.keep,
             removal_policy=removal_policy(config),
