@@ -96,21 +96,21 @@ class EventReads(AccountReads):
         return found is not None
 
     async def topic(self, arn: str) -> TopicState | None:
-        """Return a topic."""
+        """Return a topic; of its subscriptions, those of the first page."""
         found = await self.ask(
             "sns",
-            "get_topic_attributes",
+            "list_subscriptions_by_topic",
             subject=arn,
-            action="sns:GetTopicAttributes",
+            action="sns:ListSubscriptionsByTopic",
             missing=("NotFound", "NotFoundException"),
             TopicArn=arn,
         )
         if found is None:
             return None
-        attributes = found["Attributes"]
+        arns = [str(one["SubscriptionArn"]) for one in found["Subscriptions"]]
         return TopicState(
-            confirmed=int(attributes.get("SubscriptionsConfirmed", 0)),
-            pending=int(attributes.get("SubscriptionsPending", 0)),
+            confirmed=sum(one.startswith("arn:") for one in arns),
+            pending=arns.count("PendingConfirmation"),
         )
 
 

@@ -98,8 +98,10 @@ def described(
 def _keys(
     schema: Iterable[Mapping[str, str]], types: Mapping[str, str]
 ) -> tuple[tuple[str, str, str], ...]:
+    # The type of a key of an index that is being deleted may be gone already.
     return tuple(
-        (one["AttributeName"], one["KeyType"], types[one["AttributeName"]]) for one in schema
+        (one["AttributeName"], one["KeyType"], types.get(one["AttributeName"], ""))
+        for one in schema
     )
 
 

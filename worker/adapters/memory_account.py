@@ -164,7 +164,7 @@ class MemoryAccount:
 
     async def topic(self, arn: str) -> TopicState | None:
         """Return a topic."""
-        self._ask("sns:GetTopicAttributes")
+        self._ask("sns:ListSubscriptionsByTopic")
         return self.topics.get(arn)
 
     async def key(self, arn: str) -> str | None:

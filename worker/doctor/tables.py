@@ -70,7 +70,7 @@ def _index_signs(patient: Patient, found: TableState, wanted: TableState) -> lis
     for index in wanted.indexes:
         one = there.get(index.name)
         why = "what waits for its time, or for a price, is not found"
-        if one is None:
+        if one is None or one.status == "DELETING":
             mend = _create_index(patient, wanted, index)
             signs.append(Sign("wrong", f"the index {index.name} is missing", why, mend))
         elif (one.keys, one.projection) != (index.keys, index.projection):

@@ -37,7 +37,7 @@ PERMISSIONS = {
     "lambda:GetFunctionConfiguration": "function",
     "ecs:DescribeServices": "service",
     "states:DescribeStateMachine": "state-machine",
-    "sns:GetTopicAttributes": "topic",
+    "sns:ListSubscriptionsByTopic": "topic",
     "kms:DescribeKey": "key",
     "iam:SimulatePrincipalPolicy": "permissions",
 }
