@@ -36,9 +36,18 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 class WorkerProcess:
-    """One process of the worker; its log goes to a file, and what it prints to another."""
+    """One process of the worker; its log goes to a file, and what it prints to another.
 
-    def __init__(self, log: Path, settings: dict[str, str], *arguments: str) -> None:
+    Args:
+        log: The file.
+        settings: Variables of its environment.
+        arguments: Of the command.
+        endpoint: Of an emulator other than the shared LocalStack.
+    """
+
+    def __init__(
+        self, log: Path, settings: dict[str, str], *arguments: str, endpoint: str = ""
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -46,7 +55,7 @@ class WorkerProcess:
         environment = {name: text for name, text in os.environ.items() if "LEDGEROCK" not in name}
         environment |= {
             **ENVIRONMENT,
-            "AWS_ENDPOINT_URL": localstack_endpoint(),
+            "AWS_ENDPOINT_URL": endpoint or localstack_endpoint(),
             "LEDGEROCK_QUARANTINE": f"{log}.quarantine",
             "LEDGEROCK_CREATE_TABLES": "1",
             "LEDGEROCK_HTTP_PORT": str(self._port),

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.infra.shapes import SHAPES, configured, synthesise
-from tests.infra.snapshots import FOLDER, write
+from tests.infra.snapshots import FOLDER, KEPT, write
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         folder = arguments.folder / shape
         shutil.rmtree(folder, ignore_errors=True)
         made = synthesise(configured(document), folder)
-        if arguments.snapshots:
+        if arguments.snapshots and shape in KEPT:
             write(shape, made)
         count = sum(1 for _ in made.resources())
         print(f"{shape:24} {len(made.stacks)} stacks, {count:3} resources")  # noqa: T201

@@ -25,6 +25,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AWS::CloudWatch::CompositeAlarm": "AlarmName",
     "AWS::CloudWatch::Dashboard": "DashboardName",
     "AWS::DynamoDB::Table": "TableName",
+    "AWS::EC2::SecurityGroup": "GroupName",
     "AWS::ECS::Cluster": "ClusterName",
     "AWS::ECS::Service": "ServiceName",
     "AWS::ECS::TaskDefinition": "Family",
@@ -73,8 +74,6 @@ NAMELESS: Final = {
 """Types that have no name of their own, or one that nobody can give twice."""
 INNER_NAMES: Final = {"AWS::IAM::Policy", "AWS::ApplicationAutoScaling::ScalingPolicy"}
 """Their names are unique within a role or a service alone."""
-GENERATED: Final = {"AWS::S3::Bucket", "AWS::KMS::Alias"}
-"""Never named: the names of all accounts, or of all stages, share one space."""
 KEPT: Final = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key"}
 """What holds what cannot be had again."""
 
@@ -83,6 +82,15 @@ Features = Mapping[str, tuple[Callable[[StageConfig], bool], Callable[[str, Json
 
 def _typed(*kinds: str) -> Callable[[str, Json], bool]:
     return lambda _name, resource: resource["Type"].startswith(kinds)
+
+
+def _allows(*actions: str) -> Callable[[str, Json], bool]:
+    return lambda _name, resource: any(
+        action in statement.get("Action", ())
+        for statement in statements(resource)
+        if statement["Effect"] == "Allow"
+        for action in actions
+    )
 
 
 def _says(*words: str) -> Callable[[str, Json], bool]:
@@ -104,7 +112,7 @@ FEATURES: Final[Features] = {
     ),
     "Bedrock's own right to write logs": (
         lambda one: one.logs.via != "none",
-        _says('"bedrock.amazonaws.com"'),
+        _says('{"Service": "bedrock.amazonaws.com"}'),
     ),
     "event source mappings": (
         lambda one: one.shape == "functions",
@@ -114,7 +122,7 @@ FEATURES: Final[Features] = {
         lambda one: one.shape == "container",
         _typed("AWS::ECS::", "AWS::EC2::", "AWS::ApplicationAutoScaling::"),
     ),
-    "endpoints": (lambda one: one.network.private, _typed("AWS::EC2::VPCEndpoint")),
+    "endpoints that cost": (lambda one: one.network.private, _says('"Interface"')),
     "addresses for everybody": (
         lambda one: one.shape == "container" and not one.network.private,
         _typed("AWS::EC2::InternetGateway", "AWS::EC2::NatGateway", "AWS::EC2::EIP"),
@@ -125,14 +133,20 @@ FEATURES: Final[Features] = {
     ),
     "rights to suspend": (
         lambda one: one.enforcement.by != "off",
-        _says('"iam:PutUserPolicy"', '"iam:PutRolePolicy"', '"iam:UpdateAccessKey"'),
+        _allows("iam:PutUserPolicy", "iam:PutRolePolicy", "iam:AttachRolePolicy"),
     ),
-    "rights to detach": (
+    "the right to switch keys off": (
         lambda one: one.enforcement.mode == "detach",
-        _says('"iam:DetachUserPolicy"', '"iam:DetachRolePolicy"'),
+        _allows("iam:UpdateServiceSpecificCredential"),
     ),
     "the key": (lambda one: one.data.customer_key, _typed("AWS::KMS::")),
-    "alarms and dashboard": (lambda one: one.watching.enabled, _typed("AWS::CloudWatch::")),
+    "alarms and dashboard": (
+        lambda one: one.watching.enabled,
+        # Those that scale the container's tasks watch nothing.
+        lambda name, resource: (
+            resource["Type"].startswith("AWS::CloudWatch::") and "TaskCount" not in name
+        ),
+    ),
     "people": (
         lambda one: (
             bool(one.people.emails or one.watching.page or one.watching.ticket)
@@ -279,10 +293,19 @@ def _names(made: Synthesised) -> Iterator[str]:
         given = resource.get("Properties", {}).get(where)
         if given is None:
             continue
-        if kind in GENERATED:
-            yield f"{stack}/{name} ({kind}): must not have the fixed name {given}"
+        if kind == "AWS::S3::Bucket" and not _is_of_a_place(made, stack, given):
+            yield f"{stack}/{name}: must not have the fixed name {given}"
         elif not _begins_as_it_must(beginning(given), config):
             yield f"{stack}/{name} ({kind}): the name {given} does not begin with {config.name}"
+
+
+def _is_of_a_place(made: Synthesised, stack: str, name: Any) -> bool:
+    """Tell if a bucket's name is that of one account and Region: names of all share one space.
+
+    A bucket of another account has such a name, because the ledger's stack has to know it.
+    """
+    _, _, account, region = made.stacks[stack]["environment"].split("/")
+    return stack != "Ledger" and str(name).endswith(f"-{account}-{region}")
 
 
 def beginning(value: Any) -> str:
@@ -307,7 +330,7 @@ def _texts_before_references(parts: list[Any]) -> Iterator[str]:
 
 def _begins_as_it_must(text: str, config: StageConfig) -> bool:
     # Services choose the beginning of some log groups, after which the name follows.
-    text = re.sub(r"^/aws/[a-z/-]+?/(?=[^/]*$)", "", text).removeprefix("/aws/vendedlogs/")
+    text = re.sub(r"^(alias/|/aws/([a-z]+/)+)(?=[^/]*$)", "", text)
     return text == config.name or text.startswith((f"{config.name}-", config.path))
 
 

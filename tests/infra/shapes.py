@@ -81,7 +81,13 @@ SHAPES: Final[Mapping[str, Json]] = {
         "data": {"keep": False},
     },
     "container-enforcement": {"shape": "container", "enforcement": {"by": "worker"}},
-    "container-everything": {**_ON, "shape": "container", "network": {"private": True}},
+    "container-everything": {
+        **_ON,
+        "shape": "container",
+        "logs": {"via": "s3", "bodies": True},
+        "network": {"private": True},
+        "people": {"emails": ["people@example.com"]},
+    },
     "container-nothing": {**_OFF, "shape": "container"},
     "elsewhere": {"account": ACCOUNT, "region": "eu-central-1"},
     "sources-regions": {
@@ -137,6 +143,14 @@ class Synthesised:
         """The template of the ledger's own stack."""
         return self.templates["Ledger"]
 
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """Yield what cdk-nag says: rule, and path of the construct."""
+        report = json.loads((self.folder / "validation-report.json").read_bytes())
+        [pack] = report["pluginReports"]
+        for violation in pack["violations"]:
+            for construct in violation["violatingConstructs"]:
+                yield violation["ruleName"], construct["constructPath"]
+
     def resources(self) -> Iterator[tuple[str, str, Json]]:
         """Yield stack, logical id and resource of all."""
         for stack, template in self.templates.items():
@@ -149,9 +163,31 @@ def configured(document: Json, stage: str = STAGE) -> StageConfig:
     return parse(stage, {"defaults": {"image": REPOSITORY}, "stages": {stage: document}})
 
 
-def synthesise(config: StageConfig, folder: Path) -> Synthesised:
-    """Synthesise a stage into a folder."""
-    build_app(config, folder).synth()
+def synthesise(config: StageConfig, folder: Path, *, checked: bool = False) -> Synthesised:
+    """Synthesise a stage into a folder.
+
+    Args:
+        config: Of the stage.
+        folder: Where everything is written.
+        checked: Have cdk-nag's rules for AWS's own solutions looked at it too.
+    """
+    app = build_app(config, folder)
+    if checked:
+        import aws_cdk as cdk  # noqa: PLC0415 - `build_app` names the Node that it starts
+        from cdk_nag import AwsSolutionsChecks  # noqa: PLC0415 - as above
+
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    try:
+        app.synth()
+    except RuntimeError as error:
+        # Templates are written all the same, and what the rules say is in the report.
+        if not (checked and str(error).startswith("ValidationFailed")):
+            raise
+    return read_synthesised(config, folder)
+
+
+def read_synthesised(config: StageConfig, folder: Path) -> Synthesised:
+    """Return what `synthesise` wrote."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     stacks = {
         name: artifact
