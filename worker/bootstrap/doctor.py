@@ -153,7 +153,14 @@ def _tables(settings: Settings) -> tuple[TableState, ...]:
 
 
 async def _books(settings: Settings, stack: AsyncExitStack) -> tuple[Books | None, str]:
-    """Open the ledger; where that is not possible, say why."""
+    """Open the ledger; where that is not possible, say why.
+
+    Raises:
+        ConfigurationError: There is no such kind of ledger.
+    """
+    file = settings.ledger_file
+    if file is not None and not file.exists():
+        return None, f"{file}: there is no such file: nothing was booked yet"
     try:
         ledger = open_ledger(settings, must_exist=True)
         stack.push_async_callback(ledger.close)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.group import EXIT_WRONG
-from worker.cli.options import JsonOption, LedgerOption, QuarantineOption, read_settings
+from worker.cli.options import (
+    JsonOption,
+    LedgerOption,
+    QuarantineOption,
+    lasting,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from worker.core.doctor import Diagnosis
@@ -43,7 +49,9 @@ def doctor(
     from worker.cli.output import print_json
     from worker.cli.running import run
 
-    settings = read_settings(ledger=ledger, quarantine=quarantine)
+    settings = lasting(
+        read_settings(ledger=ledger, quarantine=quarantine), "there is nothing to examine"
+    )
     diagnosis = run(_examined(settings, stage_path))
     if as_json:
         print_json(diagnosis_document(diagnosis))
