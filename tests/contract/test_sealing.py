@@ -185,41 +185,50 @@ async def ledger_commit(ledger: Ledger, seen: Sequence[Observation]) -> list[Any
     return [await ledger.commit(fold(POSTER, seen), POSTER, touched=True)]
 
 
-STRADDLING = (
-    call(1, PLENTY, at_ms=MIDNIGHT - 1),
-    _trail(1, MIDNIGHT + 400, principal_id="AIDA1"),
-    call(
-        1,
-        Counts(1_000, 1),
-        at_ms=MIDNIGHT + 900,
-        source=SourceRank.COMPLETION,
-        rank=EvidenceRank.PARTIAL,
-    ),
-)
-"""Records of one call on both sides of the watermark: alone the last two are a call of today, of
-1,000 x 0.8 + 1 x 3.2 USD a million."""
+def _straddling(number: int) -> tuple[Observation, Observation, Observation]:
+    """Records of one call on both sides of the watermark.
+
+    Alone the last two are a call of today, of 1,000 x 0.8 + 1 x 3.2 USD a million.
+    """
+    return (
+        call(number, PLENTY, at_ms=MIDNIGHT - 1),
+        _trail(number, MIDNIGHT + 400, principal_id="AIDA1"),
+        call(
+            number,
+            Counts(1_000, 1),
+            at_ms=MIDNIGHT + 900,
+            source=SourceRank.COMPLETION,
+            rank=EvidenceRank.PARTIAL,
+        ),
+    )
 
 
 @asynchronous
 async def test_records_of_one_call_on_both_sides_are_judged_one_by_one(open_ledger: Open) -> None:
     """However they come: alone, together, in any order, and each twice."""
-    found = []
-    for order in itertools.islice(itertools.permutations(STRADDLING), 0, None, 2):
-        for groups in ([[one] for one in order], [order], [order[:2], order[1:]], [order * 2]):
-            async with open_ledger() as ledger:
-                await ledger.seal(TODAY)
-                done = [await ledger.commit(fold(POSTER, group), POSTER) for group in groups]
-                late = sum(one in STRADDLING[:1] for group in groups for one in group)
-                assert sum(one.sealed for one in done) == late
-                assert sum(sum(told(one)) for one in done) == sum(map(len, groups))
+    async with open_ledger() as ledger:
+        await ledger.seal(TODAY)
+        number = 0
+        for order in itertools.permutations(range(3)):
+            for places in ([[one] for one in order], [order], [order[:2], order[1:]], [order * 2]):
+                number += 1
+                done = [
+                    await ledger.commit(
+                        fold(POSTER, [_straddling(number)[place] for place in group]), POSTER
+                    )
+                    for group in places
+                ]
+                assert sum(one.sealed for one in done) == sum(group.count(0) for group in places)
+                assert sum(sum(told(one)) for one in done) == sum(map(len, places))
                 assert sum(one.recorded for one in done) == 1
-                [entry] = (await entries(ledger)).values()
-                found.append((entry.evidence, entry.posting, await snapshot(ledger)))
-    evidence, posting, balances = found[0]
-    assert all(one == found[0] for one in found)
-    assert (posting.leaf.day, posting.cost_pico_usd) == (TODAY, 803_200_000)
-    assert evidence.facts.principal_id == "AIDA1"
-    assert [amounts.calls for amounts in balances.values()] == [1]
+        booked = list((await entries(ledger)).values())
+        assert len(booked) == number == 24
+        assert len({(entry.evidence, entry.posting) for entry in booked}) == 1
+        assert booked[0].evidence.facts.principal_id == "AIDA1"
+        [(leaf, amounts)] = await ledger.balances()
+        assert (leaf.day, amounts.calls) == (TODAY, 24)
+        assert amounts.cost_pico_usd == 24 * 803_200_000
+        await _is_sound(ledger)
 
 
 def _manifest(number: int) -> Observation:
