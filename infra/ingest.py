@@ -17,7 +17,7 @@ from infra.buckets import make_bucket
 from infra.config import StageConfig
 from infra.encryption import Encryption, removal_policy
 from infra.invocation_logs import InvocationLogs
-from infra.patterns import LOG_OBJECT, Feed, feeds, from_accounts, objects
+from infra.patterns import Feed, feeds, from_accounts, log_objects
 from infra.places import (
     iam_region,
     intake_name,
@@ -230,8 +230,7 @@ class Ingest(Construct):
             with_region=any(place.has_calls for place in foreign),
         )
         if self._config.logs.via == "s3" and any(place.has_calls for place in foreign):
-            why = "invocation logs, an object at a time"
-            wanted.append(Feed(key="logs", why=why, pattern=objects([], LOG_OBJECT)))
+            wanted.append(log_objects())
         accounts = list(dict.fromkeys(place.account or own for place in foreign))
         target = Target(arn=self.queue.queue_arn, dead_letters=self.dead_letters)
         made = []

@@ -18,7 +18,7 @@ from infra.config import StageConfig
 from infra.encryption import Encryption, removal_policy
 from infra.log_groups import make_log_group
 from infra.logging_switch import LoggingSwitch
-from infra.patterns import LOG_OBJECT, Feed, objects
+from infra.patterns import Feed, log_objects
 from infra.places import log_group_name
 from infra.service_roles import Conditions, make_service_role
 
@@ -71,9 +71,7 @@ class InvocationLogs(Construct):
                 conditions=dict(for_bedrock(here)),
             )
         )
-        why = "invocation logs, an object at a time"
-        pattern = objects([bucket.bucket_name], LOG_OBJECT)
-        return bucket, Feed(key="logs", why=why, pattern=pattern)
+        return bucket, log_objects(bucket.bucket_name)
 
     def _make_group(self, config: StageConfig, encryption: Encryption) -> logs.LogGroup:
         return make_log_group(

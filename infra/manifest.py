@@ -19,7 +19,7 @@ from infra.announcing import Announcing
 from infra.config import ConfigError, StageConfig
 from infra.encryption import Encryption
 from infra.ingest import Ingest
-from infra.patterns import feeds
+from infra.patterns import feeds, log_objects
 from infra.permissions import QUARANTINE_PREFIX
 from infra.places import log_group_name, places, subscription_name
 from infra.rules import DEFAULT_BUS
@@ -32,11 +32,11 @@ from worker.settings.deployment import (
     encode_deployment,
 )
 
-PARAMETER_BYTES_MAX: Final = 8_192
-"""Of an advanced parameter (AWS documentation: "Managing parameter tiers")."""
-ADVANCED_ABOVE: Final = 3_000
-"""Bytes in the template beyond which the 4,096 of a standard parameter might not do, once the ids
-that AWS gives stand in the text."""
+STANDARD_BYTES_MAX: Final = 4_096
+ADVANCED_BYTES_MAX: Final = 8_192
+"""Of parameters, by their tier (AWS documentation: "Managing parameter tiers")."""
+GROWTH_BYTES: Final = 1_500
+"""What the text may grow by once the ids and ARNs that AWS gives stand in it."""
 ALL_EVENTS: Final = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 
 
@@ -101,11 +101,11 @@ class Manifest(Construct):
 
     def _write(self, config: StageConfig) -> ssm.StringParameter:
         text = encode_deployment(self.deployment)
-        length = len(text)
-        if length > PARAMETER_BYTES_MAX:
+        length = len(text) + GROWTH_BYTES
+        if length > ADVANCED_BYTES_MAX:
             message = (
-                f"sources: what is deployed takes {length:,} bytes to write down, of which a "
-                f"parameter has {PARAMETER_BYTES_MAX:,}: give fewer accounts and Regions to one "
+                f"sources: what is deployed takes some {length:,} bytes to write down, of which a "
+                f"parameter has {ADVANCED_BYTES_MAX:,}: give fewer accounts and Regions to one "
                 "stage, and the others to another"
             )
             raise ConfigError(message)
@@ -116,7 +116,7 @@ class Manifest(Construct):
             parameter_name=f"{config.path}{PARAMETER}",
             description=f"What of Ledgerock, stage {config.stage}, is deployed",
             string_value=cdk.Stack.of(self).to_json_string(msgspec.json.decode(text)),
-            tier=tier.ADVANCED if length > ADVANCED_ABOVE else tier.STANDARD,
+            tier=tier.ADVANCED if length > STANDARD_BYTES_MAX else tier.STANDARD,
         )
 
 
@@ -147,7 +147,10 @@ def _own_rules_elsewhere(config: StageConfig) -> Iterator[Rule]:
     for place in places(config):
         if not place.is_own:
             continue
-        for feed in feeds(config, with_iam=place.with_iam, with_region=place.has_calls):
+        made = feeds(config, with_iam=place.with_iam, with_region=place.has_calls)
+        if config.logs.via == "s3" and place.has_calls:
+            made.append(log_objects())
+        for feed in made:
             yield Rule(
                 region=place.region,
                 bus=DEFAULT_BUS,

@@ -130,6 +130,12 @@ def _of_region(config: StageConfig) -> list[Feed]:
     return wanted
 
 
+def log_objects(*buckets: str) -> Feed:
+    """Return what brings invocation logs that come through S3; of any bucket, if none is named."""
+    pattern = objects(buckets, LOG_OBJECT)
+    return Feed(key="logs", why="invocation logs, an object at a time", pattern=pattern)
+
+
 def objects(buckets: Iterable[str], ending: str) -> Json:
     """Return the pattern of new objects whose keys end so, in these buckets; in any, if none."""
     named = list(buckets)
