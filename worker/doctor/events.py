@@ -58,7 +58,7 @@ def checks(patient: Patient) -> list[Check]:
 
 async def _rule(patient: Patient, account: Account, wanted: Rule) -> Sequence[Sign]:
     found = await account.rule(wanted.region, wanted.bus, wanted.name)
-    why = f"it brings {wanted.why}; nothing of it comes" if wanted.why else "its events do not come"
+    why = "what it is there for does not happen" + (f": {wanted.why}" if wanted.why else "")
     redeploy = patient.redeploy_in(wanted.region)
     if found is None:
         return [Sign("wrong", f"there is no such rule on the bus {wanted.bus}", why, redeploy)]

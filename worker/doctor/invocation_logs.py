@@ -175,7 +175,8 @@ async def _filter(patient: Patient, account: Account, wanted: Subscription) -> S
     if wanted.region == patient.deployment.region and not _is_known(patient, found.destination):
         what = f"it passes records on to {found.destination}, which is not this stage's"
         signs.append(Sign("wrong", what, NO_CALL, redeploy))
-    if ":kinesis:" in found.destination and found.distribution != "Random":
+    is_stream = ":kinesis:" in found.destination or ":destination:" in found.destination
+    if is_stream and found.distribution != "Random":
         signs.append(
             Sign(
                 "wrong",

@@ -87,7 +87,7 @@ class Patient:
             return self.redeploy
         listed = aws(
             "cloudformation describe-stacks",
-            query=f"Stacks[?starts_with(StackName, '{self.deployment.name}')].StackName",
+            query=f"Stacks[?starts_with(StackName, '{self.deployment.name}-')].StackName",
             output="text",
             region=region,
         )

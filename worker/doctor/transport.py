@@ -110,19 +110,25 @@ async def _dead(patient: Patient, account: Account, url: str) -> Sequence[Sign]:
         return [Sign("wrong", "there is no such queue", why, mend)]
     if not found.messages:
         return []
-    to = {}
-    queues = patient.deployment.queues
-    if len(queues) == 1:
-        there = await account.queue(queues[0])
-        to = {} if there is None else {"destination_arn": there.arn}
-    return [
-        Sign(
-            "wrong",
-            f"about {found.messages:,} deliveries were given up",
-            "the calls in them are not booked; they are lost when the queue forgets them",
-            aws("sqs start-message-move-task", source_arn=found.arn, region=region, **to),
-        )
-    ]
+    what = f"about {found.messages:,} deliveries were given up"
+    for one in patient.deployment.queues:
+        there = await account.queue(one)
+        if there is not None and there.dead_letters == found.arn:
+            why = "the calls in them are not booked; they are lost when the queue forgets them"
+            arns = {"source_arn": found.arn, "destination_arn": there.arn}
+            mend = aws("sqs start-message-move-task", region=region, **arns)
+            return [Sign("wrong", what, why, mend)]
+    # Of no queue: SQS moves nothing back to where it never was (API reference:
+    # StartMessageMoveTask). EventBridge and SNS say in attributes why they gave up.
+    look = aws(
+        "sqs receive-message",
+        queue_url=url,
+        max_number_of_messages=10,
+        message_attribute_names=["All"],
+        region=region,
+    )
+    why = "what was in them did not arrive; they are lost when the queue forgets them"
+    return [Sign("wrong", what, why, look)]
 
 
 # --- Streams ----------------------------------------------------------------------------------

@@ -9,7 +9,17 @@ import pytest
 
 from tests.calls import DAY, NOON, asynchronous
 from tests.unit.doctor.faults import FAULTS
-from tests.unit.doctor.world import AWAY, DEPLOYMENT, HOME, NAME, QUEUE, QUEUE_ARN, STREAM, World
+from tests.unit.doctor.world import (
+    AWAY,
+    DEPLOYMENT,
+    GROUP,
+    HOME,
+    NAME,
+    QUEUE,
+    QUEUE_ARN,
+    STREAM,
+    World,
+)
 from worker.adapters.memory_account import MemoryAccount
 from worker.bootstrap.doctor import deployment_of
 from worker.core.doctor import Finding
@@ -17,8 +27,9 @@ from worker.core.ledger import Amounts
 from worker.doctor import accounts, transport
 from worker.doctor.patient import checking
 from worker.ports import Notice
-from worker.ports.account import QueueState, StreamState
+from worker.ports.account import LogFilter, QueueState, StreamState
 from worker.settings import EnforcementSettings, Settings, WorkerSettings
+from worker.settings.deployment import Subscription
 
 REGION = {"AWS_REGION": HOME}
 PERMISSIONS = {
@@ -350,3 +361,19 @@ async def test_a_stream_by_its_arn_is_asked_for_by_its_name() -> None:
     [found] = await world.found()
     assert (found.check, found.subject) == ("stream-lag", arn)
     assert found.area == transport.AREA
+
+
+@pytest.mark.parametrize(
+    "distribution, says", [("Random", set()), ("ByLogStream", {"its distribution is ByLogStream"})]
+)
+@asynchronous
+async def test_a_filter_elsewhere_may_go_to_a_destination_which_spreads_records_as_well(
+    distribution: str, says: set[str]
+) -> None:
+    far = Subscription(AWAY, GROUP, "far")
+    world = World(deployment=msgspec.structs.replace(DEPLOYMENT, subscriptions=(far,)))
+    destination = f"arn:aws:logs:{AWAY}:111122223333:destination:{NAME}-invocations"
+    world.account.filters = {(AWAY, GROUP): [LogFilter("far", destination, distribution)]}
+    found = await world.found()
+    assert {one.what.partition(", ")[0] for one in found} == says
+    assert all("--role-arn" not in one.mend for one in found)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.aws_command import parse
 from tests.calls import asynchronous
-from tests.unit.doctor.faults import FAULTS, Fault
+from tests.unit.doctor.faults import FAULTS
+from tests.unit.doctor.planting import Fault
 from tests.unit.doctor.world import World
 from worker.cli.main import app
 from worker.doctor.examination import checks_of
