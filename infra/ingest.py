@@ -15,7 +15,7 @@ from constructs import Construct
 
 from infra.buckets import make_bucket
 from infra.config import StageConfig
-from infra.encryption import Encryption, removal_policy
+from infra.encryption import Encryption
 from infra.invocation_logs import InvocationLogs
 from infra.patterns import Feed, feeds, from_accounts, log_objects
 from infra.places import (
@@ -122,7 +122,7 @@ class Ingest(Construct):
             encryption=encryption.KMS if key else encryption.MANAGED,
             encryption_key=key,
             # What is in it is in the log group too.
-            removal_policy=removal_policy(self._config),
+            removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
     def _subscribe(

@@ -119,6 +119,11 @@ def test_the_stream_is_as_wide_as_it_is_to_be(shards: int, mode: str, count: int
     assert made["StreamEncryption"] == {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
 
 
+def test_the_stream_goes_with_its_stack() -> None:
+    [made] = ledger(data={"keep": True}).whole("AWS::Kinesis::Stream")
+    assert made["DeletionPolicy"] == made["UpdateReplacePolicy"] == "Delete"
+
+
 def test_the_stream_has_our_key_if_there_is_one() -> None:
     template = ledger(**WITH_KEY)
     made = template.only("AWS::Kinesis::Stream")["StreamEncryption"]
