@@ -17,7 +17,7 @@ DOCKER_FREE := not integration and not aws_integration
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth synth-all snapshots diff deploy destroy e2e lint types format lock clean
+.PHONY: help setup demo up watch load down images test test-repeat coverage explore drill bench synth synth-all snapshots bootstrap diff deploy destroy e2e lint types format lock clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "Ledgerock: make TARGET\n" } \
@@ -101,6 +101,9 @@ synth-all: $(STAMP) ## Write the templates of every shape that is tested to buil
 
 snapshots: $(STAMP) ## Replace the templates that tests/infra compares with; review the difference
 	@$(BIN)/python -m tests.infra build/cdk.out/shapes --snapshots
+
+bootstrap: $(STAMP) ## Prepare the accounts and Regions of a stage for the CDK, once (STAGE=dev)
+	@$(CDK) bootstrap $(BOOTSTRAP_ARGUMENTS)
 
 diff: $(STAMP) ## Show what a deployment would change (STAGE=dev)
 	@$(CDK) diff --all

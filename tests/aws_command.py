@@ -27,6 +27,8 @@ GLOBAL_OPTIONS: Final = {"--region", "--profile", "--query", "--output"}
 """Options of every command, each with a value."""
 FILE_COMMANDS: Final = {"ls", "cp", "sync", "rm", "rb", "mb"}
 """Of `aws s3`, which is no service's API: known by name alone, and not run."""
+RENAMED: Final = {("sns", "subscribe", "--notification-endpoint"): "Endpoint"}
+"""Options that the program calls otherwise, for the API's name means something else there."""
 BY_SHELL: Final = re.compile(r"\$")
 """What a shell would put in: its type is not known before."""
 
@@ -150,6 +152,10 @@ def _arguments(service: str, operation: str, options: dict[str, list[str]]) -> d
     shape = model.operation_model(names[operation]).input_shape
     members = {} if shape is None else shape.members
     by_option = {f"--{xform_name(name, '-')}": name for name in members}
+    for (its, one, renamed), member in RENAMED.items():
+        if (its, one) == (service, operation):
+            by_option = {key: value for key, value in by_option.items() if value != member}
+            by_option[renamed] = member
     arguments: dict[str, Any] = {}
     for option, values in options.items():
         is_off = option.startswith("--no-") and option not in by_option

@@ -10,7 +10,7 @@ from tests.tidy.sources import ROOT
 
 BLOCK: Final = re.compile(r"^```console\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 HEADING: Final = re.compile(r"^#+ (.+)$", flags=re.MULTILINE)
-OPERATORS: Final = {"|", "||", "&", "&&", ";", "(", ")", ">", ">>", "<", "|&", ";;", "$("}
+OPERATORS: Final = re.compile(r"[()<>|&;]+")
 PREFIXES: Final = {"do", "then", "else", "if", "while", "time", "!"}
 """Words of the shell that a command may stand behind."""
 
@@ -53,7 +53,7 @@ def invocations(text: str, program: str) -> Iterator[list[str]]:
         arguments: list[str] | None = None
         is_first = True
         for word in [*_words(line), ";"]:
-            if word in OPERATORS:
+            if OPERATORS.fullmatch(word):
                 if arguments is not None:
                     yield arguments
                 arguments, is_first = None, True

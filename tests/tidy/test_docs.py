@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handlers.events import HANDLERS
-from tests.tidy.sources import ROOT, read_text
+from tests.tidy.sources import read_text
 from worker.adapters.webhook_channel import signature
 from worker.core.events import DETAIL_TYPES
 from worker.core.people import is_told_by_hand
@@ -144,9 +144,3 @@ def test_the_policy_on_the_page_is_one_and_allows_what_enforcement_asks_for() ->
     needed = {f"iam:{one.replace('_', ' ').title().replace(' ', '')}" for one in asked}
     assert len(needed) > 20
     assert needed == allowed
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / DOCS).glob("*.md")), ids=lambda path: path.name)
-def test_every_link_leads_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s#]+)\)", path.read_text(encoding="utf-8"))
-    assert [one for one in targets if "://" not in one and not (path.parent / one).exists()] == []
