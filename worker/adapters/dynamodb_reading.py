@@ -1,6 +1,6 @@
 """Reading the shared ledger: every question is a query or a read by key.
 
-Only `scan` and what seals read a whole table: `verify`, `seal` and a full `rebook` need every entry.
+Only `verify`, sealing and a full `rebook` read a whole table: they need every entry.
 """
 
 from __future__ import annotations
