@@ -37,8 +37,8 @@ class LogReads(AccountReads):
             bodies=tuple(one for one in BODIES if config.get(f"{one}DataDeliveryEnabled")),
         )
 
-    async def logging_role(self, path: str) -> str | None:
-        """Return the ARN of the role under a path that lets Bedrock write logs."""
+    async def logging_role(self, path: str, region: str) -> str | None:
+        """Return the ARN of the role under a path that lets Bedrock write a Region's logs."""
         more: dict[str, str] = {}
         for _ in range(PAGES_MAX):
             answer = await self.ask(
@@ -51,7 +51,7 @@ class LogReads(AccountReads):
             )
             page = answer or {}
             for role in page.get("Roles", ()):
-                if BEDROCK in json.dumps(role.get("AssumeRolePolicyDocument", {})):
+                if trusts_bedrock(role.get("AssumeRolePolicyDocument", {}), region):
                     return str(role["Arn"])
             if not page.get("IsTruncated"):
                 break
@@ -123,6 +123,12 @@ class LogReads(AccountReads):
         return await self.ask(
             "s3", operation, subject=f"s3://{name}", action=action, missing=missing, Bucket=name
         )
+
+
+def trusts_bedrock(policy: Mapping[str, Any], region: str) -> bool:
+    """Whether a role's trust policy lets Bedrock act for a Region: for it alone, or for all."""
+    text = json.dumps(policy)
+    return BEDROCK in text and (f":bedrock:{region}:" in text or ":bedrock:" not in text)
 
 
 def denies_plain(policy: Mapping[str, Any]) -> bool:

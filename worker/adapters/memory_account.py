@@ -35,7 +35,7 @@ class MemoryAccount:
         identity: Who looks.
         parameters: The Parameter Store, by name.
         logging: Invocation logging, by Region.
-        role: The role that lets Bedrock write logs.
+        roles: The role that lets Bedrock write logs, by Region.
         groups: Log groups, by Region and name.
         filters: Subscription filters, by Region and log group.
         buckets: By name.
@@ -58,7 +58,7 @@ class MemoryAccount:
     identity: Caller = SOMEBODY
     parameters: dict[str, str] = field(default_factory=dict)
     logging: dict[str, InvocationLogging] = field(default_factory=dict)
-    role: str | None = None
+    roles: dict[str, str] = field(default_factory=dict)
     groups: dict[tuple[str, str], LogGroup] = field(default_factory=dict)
     filters: dict[tuple[str, str], list[LogFilter]] = field(default_factory=dict)
     buckets: dict[str, BucketState] = field(default_factory=dict)
@@ -97,10 +97,11 @@ class MemoryAccount:
         self._ask("bedrock:GetModelInvocationLoggingConfiguration")
         return self.logging.get(region)
 
-    async def logging_role(self, path: str) -> str | None:
-        """Return the role that lets Bedrock write logs, if it is under the path."""
+    async def logging_role(self, path: str, region: str) -> str | None:
+        """Return the role that lets Bedrock write a Region's logs, if it is under the path."""
         self._ask("iam:ListRoles")
-        return self.role if self.role and path in self.role else None
+        role = self.roles.get(region)
+        return role if role and path in role else None
 
     async def log_group(self, region: str, name: str) -> LogGroup | None:
         """Return a log group."""

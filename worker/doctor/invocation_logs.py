@@ -123,7 +123,7 @@ async def _switch_on(patient: Patient, account: Account, region: str) -> str:
     if deployment.logs == "s3":
         config["s3Config"] = {"bucketName": deployment.log_bucket}
     else:
-        role = await _role(patient, account)
+        role = await _role(patient, account, region)
         if not role:
             role = _ROLE
             named = aws("iam list-roles", path_prefix=_path(patient))
@@ -133,9 +133,9 @@ async def _switch_on(patient: Patient, account: Account, region: str) -> str:
     return aws(command, logging_config=config, region=region) + after
 
 
-async def _role(patient: Patient, account: Account) -> str:
+async def _role(patient: Patient, account: Account, region: str) -> str:
     try:
-        return await account.logging_role(_path(patient)) or ""
+        return await account.logging_role(_path(patient), region) or ""
     except CannotReadError:
         return ""
 

@@ -225,8 +225,8 @@ class Account(Protocol):
     async def invocation_logging(self, region: str) -> InvocationLogging | None:
         """Return where invocation logs of a Region go; None if logging is off."""
 
-    async def logging_role(self, path: str) -> str | None:
-        """Return the ARN of the role under a path that lets Bedrock write logs."""
+    async def logging_role(self, path: str, region: str) -> str | None:
+        """Return the ARN of the role under a path that lets Bedrock write a Region's logs."""
 
     async def log_group(self, region: str, name: str) -> LogGroup | None:
         """Return a log group."""

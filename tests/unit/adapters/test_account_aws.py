@@ -112,9 +112,14 @@ async def test_logging_that_is_on_says_where_to_and_with_which_bodies() -> None:
 
 
 @asynchronous
-async def test_the_role_that_bedrock_assumes_is_found_among_the_stages() -> None:
+async def test_the_role_that_bedrock_assumes_in_a_region_is_found_among_the_stages() -> None:
     def role(name: str, service: str) -> dict[str, Any]:
-        statement = {"Effect": "Allow", "Principal": {"Service": service}}
+        source = f"arn:aws:bedrock:{name}:111122223333:*"
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Condition": {"ArnLike": {"aws:SourceArn": source}},
+        }
         return {
             "Path": "/ledgerock/dev/",
             "RoleName": name,
@@ -130,13 +135,13 @@ async def test_the_role_that_bedrock_assumes_is_found_among_the_stages() -> None
 
     path = "/ledgerock/dev/"
     async with stubbed() as account:
-        first, second = page("queue", "lambda", "m"), page("logs", "bedrock")
+        first, second = page("us-east-1", "bedrock", "m"), page("eu-west-1", "bedrock")
         await account.answers("iam", "list_roles", first, PathPrefix=path)
         await account.answers("iam", "list_roles", second, PathPrefix=path, Marker="m")
-        found = await account.logging_role(path)
-        assert found == "arn:aws:iam::111122223333:role/ledgerock/dev/logs"
-        await account.answers("iam", "list_roles", page("queue", "lambda"), PathPrefix=path)
-        assert await account.logging_role(path) is None
+        found = await account.logging_role(path, "eu-west-1")
+        assert found == "arn:aws:iam::111122223333:role/ledgerock/dev/eu-west-1"
+        await account.answers("iam", "list_roles", page("eu-west-1", "lambda"), PathPrefix=path)
+        assert await account.logging_role(path, "eu-west-1") is None
 
 
 @asynchronous

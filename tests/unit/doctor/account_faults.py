@@ -13,6 +13,7 @@ from tests.unit.doctor.world import (
     BUCKET,
     DEAD,
     DEAD_ARN,
+    FAR_LOG_ROLE,
     GROUP,
     HOME,
     KEY,
@@ -90,7 +91,7 @@ def key_gone(world: World) -> None:
 @fault(
     "invocation-logging",
     "logging is off",
-    f'"roleArn":"{LOG_ROLE}"}}}}\' --region us-east-1',
+    f'"roleArn":"{FAR_LOG_ROLE}"}}}}\' --region us-east-1',
 )
 def logging_off_in_one_region(world: World) -> None:
     del world.account.logging[AWAY]
@@ -104,7 +105,7 @@ def logging_elsewhere(world: World) -> None:
 @fault("invocation-logging", "off", "ROLE_ARN is the role that Bedrock writes logs with")
 def logging_off_and_no_role(world: World) -> None:
     del world.account.logging[HOME]
-    world.account.role = None
+    world.account.roles.clear()
 
 
 @fault("log-group", "no such log group", f"starts_with(StackName, '\"'\"'{NAME}-'\"'\"')")

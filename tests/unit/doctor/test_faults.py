@@ -15,9 +15,9 @@ from worker.doctor.examination import checks_of
 
 ONLY_IN_THE_PROGRAM = {("cloudtrail", "create-subscription"), ("logs", "tail")}
 """Commands that AWS's command-line tool has and its API has not."""
-RENAMED = {"s3api": "s3", "--notification-endpoint": "--endpoint"}
+RENAMED = {"s3api": "s3"}
 """What that tool calls otherwise than the API does (AWS documentation: "AWS CLI Command
-Reference", `s3api` and `sns subscribe`)."""
+Reference")."""
 
 
 @asynchronous

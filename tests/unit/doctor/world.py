@@ -46,6 +46,7 @@ STREAM: Final = f"{NAME}-logs"
 STREAM_ARN: Final = f"arn:aws:kinesis:{HOME}:{ACCOUNT}:stream/{STREAM}"
 GROUP: Final = f"/{NAME}/invocations"
 LOG_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/ledgerock/dev/bedrock-logs"
+FAR_LOG_ROLE: Final = f"{LOG_ROLE}-far"
 TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/ledgerock/dev/task"
 BUCKET: Final = f"{NAME}-invocations"
 QUARANTINE: Final = f"{NAME}-quarantine"
@@ -95,7 +96,7 @@ def healthy_account() -> MemoryAccount:
     return MemoryAccount(
         identity=SOMEBODY,
         logging={region: InvocationLogging(log_group=GROUP) for region in (HOME, AWAY)},
-        role=LOG_ROLE,
+        roles={HOME: LOG_ROLE, AWAY: FAR_LOG_ROLE},
         groups={(region, GROUP): LogGroup(GROUP, 30) for region in (HOME, AWAY)},
         filters={
             (HOME, GROUP): [LogFilter(f"{NAME}-to-stream", STREAM_ARN, "Random", LOG_ROLE)],
