@@ -284,6 +284,44 @@ CONTRADICTIONS: list[tuple[Json, str]] = [
         ),
     ),
     (
+        {
+            **OWN,
+            "logs": {"via": "subscription"},
+            "sources": [{"account": "444455556666", "regions": ["us-east-1"]}],
+        },
+        (
+            "logs.via: a subscription filter calls functions of its own Region and account alone; "
+            "with sources elsewhere give `kinesis` or `s3`"
+        ),
+    ),
+    (
+        {"shape": "container", "network": {"private": True}, "people": {"webhook": True}},
+        (
+            "network.private: there is no way to the webhook from it; let something else post what "
+            "comes on the bus, or leave out people.webhook"
+        ),
+    ),
+    *[
+        (
+            {
+                "shape": "container",
+                "network": {"private": True},
+                "region": "eu-central-1",
+                "enforcement": {"by": by},
+            },
+            (
+                "network.private: IAM has an endpoint in us-east-1 alone, and the container asks "
+                "IAM: to suspend with enforcement.by `worker`, to mend tags with `keys`. Give `by: "
+                "workflows` and `keys: false`, or no private network"
+            ),
+        )
+        for by in ("worker", "workflows")
+    ],
+    (
+        {"capacity": {"concurrency": 1}},
+        "capacity.concurrency: a queue has two pollers at least; give 2 or more, or 0",
+    ),
+    (
         {"capacity": {"tasks_min": 5}},
         "capacity: tasks_max 4 is below tasks_min 5",
     ),
@@ -312,10 +350,21 @@ def test_names_that_would_be_too_long() -> None:
 
 
 def test_all_contradictions_are_told_at_once() -> None:
-    together = merged(*(document for document, _ in CONTRADICTIONS[8:11]))
+    together = merged(*(document for document, _ in CONTRADICTIONS[-4:-2]))
     told = refused(together)
-    for _, message in CONTRADICTIONS[8:11]:
+    for _, message in CONTRADICTIONS[-4:-2]:
         assert message in told
+
+
+def test_a_private_network_elsewhere_may_have_workflows_that_suspend() -> None:
+    document = {
+        "shape": "container",
+        "network": {"private": True},
+        "region": "eu-central-1",
+        "enforcement": {"by": "workflows"},
+        "keys": False,
+    }
+    assert parse("dev", {"stages": {"dev": document}}).network.private
 
 
 def test_every_retention_and_size_that_aws_has_is_taken() -> None:
