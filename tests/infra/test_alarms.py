@@ -2,6 +2,7 @@
 
 import ast
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.infra.watching import (
     widget_metrics,
 )
 from tests.tidy.sources import ROOT, read_text
+from tests.tidy.test_readme import help_of
 from worker.runtime import metrics as container
 from worker.telemetry import METRICS, Meter
 
@@ -232,6 +234,23 @@ def test_alarms_are_named_after_the_stage_and_explained(name: str) -> None:
         assert len(text) <= 1024  # AWS documentation: "PutMetricAlarm"
         assert text.endswith(f"See docs/alarms.md, {short}.")
         assert re.search(r"`[^`]+`", text) or "docs/cost.md" in text, short
+
+
+@EACH
+def test_commands_that_alarms_name_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = {
+        tuple(command.split())
+        for alarm in seen(name).alarms.values()
+        for command in re.findall(r"`ledgerock ([^`]+)`", alarm["AlarmDescription"])
+    }
+    assert ("quarantine", "list") in commands
+    for words in commands:
+        plain = itertools.takewhile(lambda word: not word.startswith("-"), words)
+        named = [word for word in plain if word.islower()]
+        code, text = help_of(named, capsys)
+        assert code == 0, words
+        for option in (word for word in words if word.startswith("--")):
+            assert option in text, words
 
 
 @EACH
