@@ -67,8 +67,8 @@ def test_rules_are_those_of_the_templates(shape: str) -> None:
         for rule in template.all("AWS::Events::Rule")
     }
     assert {(one.region, one.bus, one.name) for one in found.rules} == set(own)
-    assert {one.name for one in found.rules if one.all_events} == {
-        name for (_, _, name), state in own.items() if state.startswith("ENABLED_WITH_ALL")
+    assert {(one.region, one.bus, one.name) for one in found.rules if one.all_events} == {
+        place for place, state in own.items() if state.startswith("ENABLED_WITH_ALL")
     }
     assert all(one.why for one in found.rules)
 
