@@ -10,19 +10,16 @@ from worker.doctor.patient import Check, Patient, checking
 from worker.ports.account import Account
 
 AREA: Final = "workers"
-TABLE_ACTIONS: Final = tuple(
-    f"dynamodb:{one}"
-    for one in (
-        "BatchGetItem",
-        "BatchWriteItem",
-        "ConditionCheckItem",
-        "DeleteItem",
-        "GetItem",
-        "PutItem",
-        "Query",
-        "UpdateItem",
-    )
+TABLE_ACTIONS: Final = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
 )
+BOOKS_ACTIONS: Final = (*TABLE_ACTIONS, "dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem")
+"""On entries and balances, from which nothing is deleted."""
+STATE_ACTIONS: Final = (*TABLE_ACTIONS, "dynamodb:DeleteItem")
 QUEUE_ACTIONS: Final = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage")
 STREAM_ACTIONS: Final = ("kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
 BUS_ACTIONS: Final = ("events:PutEvents",)
@@ -81,7 +78,8 @@ async def _needs(
         return f"arn:{partition}:{service}:{deployment.region}:{number}:{name}"
 
     needs: list[tuple[str, Sequence[str]]] = [
-        (arn("dynamodb", f"table/{table.name}"), TABLE_ACTIONS) for table in patient.tables
+        (arn("dynamodb", f"table/{table.name}"), table_actions(table.name))
+        for table in patient.tables
     ]
     for url in deployment.queues:
         queue = await _queue_arn(account, url)
@@ -98,6 +96,11 @@ async def _needs(
         place = deployment.quarantine.removeprefix("s3://").rstrip("/")
         needs.append((f"arn:{partition}:s3:::{place}/*", QUARANTINE_ACTIONS))
     return needs
+
+
+def table_actions(name: str) -> Sequence[str]:
+    """Return what a worker needs to do on a table."""
+    return STATE_ACTIONS if name.endswith("-state") else BOOKS_ACTIONS
 
 
 async def _queue_arn(account: Account, url: str) -> str:
