@@ -145,10 +145,11 @@ class Container(Construct):
             trusted=self._tasks(),
             description=f"{config.name}-worker: books, looks after budgets and announces",
             statements=[
-                *permissions.booking(parts),
+                *permissions.booking_and_due(parts),
                 *permissions.polling_queue(parts),
                 *permissions.reading_stream(parts),
                 *permissions.announcing(parts),
+                *permissions.telling(parts),
                 *hands.statements,
             ],
             role_name=hands.role,

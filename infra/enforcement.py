@@ -52,8 +52,9 @@ class Enforcement(Construct):
                 description="does the steps of the workflows that suspend and restore",
                 seconds=STEP_SECONDS,
                 statements=[
-                    *permissions.looking_after(parts),
+                    *permissions.reading(parts),
                     *permissions.announcing(parts),
+                    *permissions.settings(parts.config),
                     *hands.statements,
                 ],
                 environment={

@@ -131,11 +131,11 @@ class Functions(Construct):
             bisect_batch_on_error=True,
             max_record_age=cdk.Duration.days(STREAM_AGE_DAYS),
         )
-        _resource(mapping).destination_config = (
-            lambda_.CfnEventSourceMapping.DestinationConfigProperty(
-                on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(
-                    destination=dead_letters.queue_arn
-                )
+        _resource(
+            mapping
+        ).destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(
+                destination=dead_letters.queue_arn
             )
         )
 
@@ -181,8 +181,10 @@ class Functions(Construct):
                 description="announces on the bus what is written down, and tells people",
                 seconds=BOOKING_SECONDS,
                 statements=[
-                    *permissions.looking_after(parts),
+                    *permissions.reading(parts),
                     *permissions.announcing(parts),
+                    *permissions.telling(parts),
+                    *permissions.settings(parts.config),
                     *permissions.fed_by_table(stream_arn),
                 ],
                 environment={
@@ -218,8 +220,10 @@ class Functions(Construct):
                 description="does what is due about budgets",
                 seconds=DUE_SECONDS,
                 statements=[
-                    *permissions.looking_after(parts),
+                    *permissions.monitoring(parts),
                     *permissions.announcing(parts),
+                    *permissions.telling(parts),
+                    *permissions.settings(parts.config),
                     *hands.statements,
                 ],
                 environment={

@@ -23,6 +23,8 @@ SETTINGS: Final = "settings"
 """Below the stage's path: parameters that stand for environment variables."""
 TIERS: Final = "tiers"
 """Below the stage's path: budgets by tier."""
+QUARANTINE_PREFIX: Final = "quarantine"
+"""Of the objects in the quarantine's bucket."""
 
 NAME_LETTERS_KEPT: Final = 16
 """CloudFormation cuts names that it makes up, and keeps more of them than that."""
@@ -51,45 +53,60 @@ def allow(
 
 def booking(parts: Parts) -> Statements:
     """Return what booking takes: the tables, quarantine, objects, profiles, tiers."""
+    kept = parts.ingest.quarantine.arn_for_objects(f"{QUARANTINE_PREFIX}/*")
     return [
-        *_tables(parts, delete=True),
+        *_tables(parts, ledger=[*READ, *WRITE, *BOOK], state=[*READ, *WRITE]),
         *_key(parts),
-        allow(
-            "Quarantine",
-            ["s3:PutObject"],
-            [parts.ingest.quarantine.arn_for_objects(f"{QUARANTINE_PREFIX}/*")],
-        ),
+        *_tiers(parts),
+        allow("Quarantine", ["s3:PutObject"], [kept]),
         *_objects(parts),
         _profiles(parts.config),
+    ]
+
+
+def booking_and_due(parts: Parts) -> Statements:
+    """Return what the container takes, which books and does what is due."""
+    ours = {"Ledger", "State", "Indexes", "Key", "Tiers"}
+    return [*monitoring(parts), *(one for one in booking(parts) if one.sid not in ours)]
+
+
+def monitoring(parts: Parts) -> Statements:
+    """Return what it takes to do what is due, which books calls of agents anew."""
+    return [
+        *_tables(parts, ledger=[*READ, *WRITE, *BOOK], state=[*READ, *WRITE, DELETE]),
+        *_key(parts),
         *_tiers(parts),
     ]
 
 
-def looking_after(parts: Parts) -> Statements:
-    """Return what it takes to do what is due: the tables and tiers, and nothing of logs."""
-    return [*_tables(parts, delete=True), *_key(parts), *_tiers(parts)]
-
-
-QUARANTINE_PREFIX: Final = "quarantine"
-"""Of the objects in the quarantine's bucket."""
-
-
-def _tables(parts: Parts, *, delete: bool) -> Statements:
-    tables = parts.tables
-    arns = [table.table_arn for table in (tables.entries, tables.balances, tables.state)]
-    actions = [
-        "dynamodb:BatchGetItem",
-        "dynamodb:BatchWriteItem",
-        "dynamodb:GetItem",
-        "dynamodb:PutItem",
-        "dynamodb:Query",
-        "dynamodb:UpdateItem",
-    ]
-    if delete:
-        actions.append("dynamodb:DeleteItem")
+def reading(parts: Parts) -> Statements:
+    """Return what it takes to announce, or to do steps of workflows: nothing is booked by that."""
     return [
-        allow("Tables", actions, arns),
-        allow("Indexes", ["dynamodb:Query"], [f"{arn}/index/*" for arn in arns]),
+        *_tables(parts, ledger=LOOK, state=[*READ, *WRITE, DELETE]),
+        *_key(parts),
+        *_tiers(parts),
+    ]
+
+
+LOOK: Final = ("dynamodb:BatchGetItem", "dynamodb:Query")
+READ: Final = (*LOOK, "dynamodb:GetItem")
+WRITE: Final = ("dynamodb:PutItem", "dynamodb:UpdateItem")
+BOOK: Final = ("dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem")
+DELETE: Final = "dynamodb:DeleteItem"
+
+
+def _tables(parts: Parts, *, ledger: Sequence[str], state: Sequence[str]) -> Statements:
+    """Return rights on the tables, and to read their indexes.
+
+    Nothing scans: whoever reads whole tables (`ledgerock report`, `verify`) is a person. Nothing
+    deletes from the ledger.
+    """
+    books = [parts.tables.entries.table_arn, parts.tables.balances.table_arn]
+    beside = parts.tables.state.table_arn
+    return [
+        allow("Ledger", ledger, books),
+        allow("State", state, [beside]),
+        allow("Indexes", ["dynamodb:Query"], [f"{arn}/index/*" for arn in (*books, beside)]),
     ]
 
 
@@ -165,9 +182,11 @@ def _tiers(parts: Parts) -> Statements:
     return [allow("Tiers", ["ssm:GetParametersByPath"], _parameters(parts.config, TIERS))]
 
 
-def settings(parts: Parts) -> Statements:
-    """Return what a function needs whose settings stand in the Parameter Store."""
-    return [allow("Settings", ["ssm:GetParametersByPath"], _parameters(parts.config, SETTINGS))]
+def settings(config: StageConfig) -> Statements:
+    """Return what a function needs whose secrets stand in the Parameter Store, if there are any."""
+    if not config.people.webhook:
+        return []
+    return [allow("Settings", ["ssm:GetParametersByPath"], _parameters(config, SETTINGS))]
 
 
 def _parameters(config: StageConfig, below: str) -> list[str]:
@@ -203,17 +222,15 @@ def _key(parts: Parts) -> Statements:
 
 
 def announcing(parts: Parts) -> Statements:
-    """Return what it takes to announce on the bus, and to tell people."""
-    statements = [
-        allow(
-            "Bus",
-            ["events:DescribeEventBus", "events:PutEvents"],
-            [parts.announcing.bus.event_bus_arn],
-        )
-    ]
-    if parts.announcing.people is not None:
-        statements.append(allow("People", ["sns:Publish"], [parts.announcing.people.topic_arn]))
-    return statements
+    """Return what it takes to announce on the bus."""
+    bus = parts.announcing.bus.event_bus_arn
+    return [allow("Bus", ["events:DescribeEventBus", "events:PutEvents"], [bus])]
+
+
+def telling(parts: Parts) -> Statements:
+    """Return what it takes to tell people of what was announced, if anybody is told by email."""
+    people = parts.announcing.people
+    return [] if people is None else [allow("People", ["sns:Publish"], [people.topic_arn])]
 
 
 # --- What comes in ----------------------------------------------------------------------------
