@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.tidy.sources import ROOT
 
-BLOCK: Final = re.compile(r"^```console\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+BLOCK: Final = re.compile(r"^ *```console\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
 HEADING: Final = re.compile(r"^#+ (.+)$", flags=re.MULTILINE)
 OPERATORS: Final = re.compile(r"[()<>|&;]+")
 PREFIXES: Final = {"do", "then", "else", "if", "while", "time", "!"}
@@ -26,7 +26,7 @@ def _without_comments(text: str) -> str:
     """Leave out lines of code that begin as headings do."""
     inside, lines = False, []
     for line in text.splitlines(keepends=True):
-        inside ^= line.startswith("```")
+        inside ^= line.lstrip().startswith("```")
         lines.append(line if not (inside and line.startswith("#")) else "\n")
     return "".join(lines)
 
@@ -34,10 +34,10 @@ def _without_comments(text: str) -> str:
 def commands(text: str) -> list[str]:
     """Return the commands of a text's blocks, each as one line of shell."""
     return [
-        line.removeprefix("$ ")
+        line.strip().removeprefix("$ ")
         for block in BLOCK.findall(text)
         for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("$ ")
+        if line.lstrip().startswith("$ ")
     ]
 
 

@@ -168,14 +168,21 @@ what was printed
 
 ## Two
 
+1. In a list:
+
+   ```console
+   $ aws iam list-users
+   ```
+
 ```toml
 # no heading
 ```
 """
-    assert len(commands(text)) == 2
+    assert len(commands(text)) == 3
     assert list(invocations(text, "aws")) == [
         ["dynamodb", "describe-table", "--table-name", "$name-$table"],
         ["s3", "ls", "s3://x; y"],
+        ["iam", "list-users"],
     ]
     assert "Put the restored books in the place of the stage's" in sections(
         Path("docs/deploy/backup.md")
