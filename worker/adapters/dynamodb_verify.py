@@ -6,7 +6,8 @@ must equal the sum of the entries that were read in between. Those that moved ar
 again. A difference is reported only when it was seen twice and held still; what never held
 still is reported as unsettled, which is no difference.
 
-A sealed balance must be what its seal says; and so must the entries, where all of them are left.
+A sealed balance must be what its seal says; and so must the entries, unless some may have been let
+go: then those that are left add up to no more.
 """
 
 from __future__ import annotations
@@ -85,7 +86,11 @@ class _Sealed(NamedTuple):
             leaf
             for leaf in leaves
             if self.seal.sums_hold(leaf.day)
-            and not is_proven(self.entries.get(leaf, Amounts()), _says(self.sums, leaf))
+            and not is_proven(
+                self.entries.get(leaf, Amounts()),
+                _says(self.sums, leaf),
+                may_be_gone=self.seal.may_be_gone(leaf.day),
+            )
         }
 
 

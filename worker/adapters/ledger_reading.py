@@ -186,7 +186,9 @@ def difference_of(
         return None if is_sound else Difference(leaf, balance, summed)
     stored = sealed.get(leaf)
     says = Amounts() if stored is None else stored.amounts
-    if (balance or Amounts()) == says and is_proven(summed or Amounts(), says):
+    may_be_gone = seal.may_be_gone(leaf.day)
+    is_sound = is_proven(summed or Amounts(), says, may_be_gone=may_be_gone)
+    if (balance or Amounts()) == says and is_sound:
         return None
     day = seal.complete_day if stored is None else stored.day
     return Difference(leaf, balance, summed, None if stored is None else says, day)

@@ -43,7 +43,8 @@ def verify(
 ) -> None:
     """Prove that every balance is the sum of its entries' postings.
 
-    A sealed balance must be what its seal says, and so must its entries where all are left.
+    A sealed balance must be what its seal says, and so must its entries; where some may have been
+    let go, those that are left must add up to no more.
     With --audit, prove that the audit log is whole: no entry missing, changed or out of order.
     Exits with 1 and lists what is wrong.
     """
@@ -176,8 +177,10 @@ def _disagreements(difference: Difference) -> list[tuple[str, str, str, str]]:
     balance, entries, sealed = difference.balance, difference.entries, difference.sealed
     told = [balance, entries]
     if difference.seal_day:
-        some_are_gone = (entries or Amounts()).calls < (sealed or Amounts()).calls
-        told = [balance, sealed] if some_are_gone else [balance, entries, sealed]
+        some_are_missing = (entries or Amounts()).calls < (sealed or Amounts()).calls
+        # Where balance and seal agree, it is the entries that are wrong, or not all there.
+        is_balance = some_are_missing and (balance or Amounts()) != (sealed or Amounts())
+        told = [balance, sealed] if is_balance else [balance, entries, sealed]
     return [
         (name, _figure(balance, name), _figure(entries, name), _figure(sealed, name))
         for name in AMOUNT_FIELDS

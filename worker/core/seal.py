@@ -95,6 +95,10 @@ class Seal(msgspec.Struct, frozen=True):
         """Whether calls of a day are sealed, summed up and stored."""
         return 0 < day < self.complete_day
 
+    def may_be_gone(self, day: int) -> bool:
+        """Whether entries of a day may have been let go."""
+        return day < self.expired_day
+
     @property
     def may_go_before_day(self) -> int:
         """The day before which entries may be let go."""
@@ -292,13 +296,23 @@ def decode_amounts(encoded: bytes) -> Amounts:
     return Amounts(*map(int, _unpack(encoded)))
 
 
-def is_proven(entries: Amounts, sealed: Amounts) -> bool:
+def is_proven(entries: Amounts, sealed: Amounts, *, may_be_gone: bool) -> bool:
     """Whether the entries that are left contradict a seal's sum in nothing.
 
-    Where all are left, their sum must be the same; where some are gone, no more can be said than
-    that there are fewer.
+    Args:
+        entries: What the entries that are left add up to.
+        sealed: What the seal says.
+        may_be_gone: Whether entries of that day may have been let go. If so there may be fewer,
+            which add up to no more in anything; if all of them are left, or have to be, their sum
+            must be the same.
     """
-    return entries == sealed or entries.calls < sealed.calls
+    if entries == sealed:
+        return True
+    return (
+        may_be_gone
+        and entries.calls < sealed.calls
+        and all(getattr(entries, name) <= getattr(sealed, name) for name in AMOUNT_FIELDS)
+    )
 
 
 def may_go(key: bytes, day: int) -> bool:

@@ -91,11 +91,14 @@ def test_sums_beyond_64_bits_are_stored_exactly() -> None:
 
 def test_entries_prove_a_seal_unless_some_are_gone() -> None:
     sealed = Amounts(2, 100)
-    assert is_proven(Amounts(2, 100), sealed)
-    assert is_proven(Amounts(1, 70), sealed)
-    assert is_proven(Amounts(), sealed)
-    assert not is_proven(Amounts(2, 99), sealed)
-    assert not is_proven(Amounts(3, 100), sealed)
+    for may_be_gone in (False, True):
+        assert is_proven(Amounts(2, 100), sealed, may_be_gone=may_be_gone)
+        assert not is_proven(Amounts(2, 99), sealed, may_be_gone=may_be_gone)
+        assert not is_proven(Amounts(3, 100), sealed, may_be_gone=may_be_gone)
+        assert not is_proven(Amounts(1, 101), sealed, may_be_gone=may_be_gone)
+    for left in (Amounts(1, 70), Amounts(1, 100), Amounts()):
+        assert is_proven(left, sealed, may_be_gone=True)
+        assert not is_proven(left, sealed, may_be_gone=False)
 
 
 def test_a_batch_without_old_calls_is_left_as_it_was() -> None:
