@@ -55,7 +55,8 @@ async def test_an_entry_is_missed_where_nothing_was_ever_let_go(open_ledger: Ope
         await ledger.seal(TODAY)
         await _lose(ledger, one.key)
         [found] = (await ledger.verify()).differences
-        assert found.entries is not None and found.sealed is not None
+        assert found.entries is not None
+        assert found.sealed is not None
         assert (found.entries.calls, found.sealed.calls) == (1, 2)
         await _lose(ledger, two.key)
         [found] = (await ledger.verify()).differences

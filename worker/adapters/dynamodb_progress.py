@@ -30,7 +30,7 @@ async def replace(dynamo: Dynamo, table: str, name: str, before: str | None, not
     if before is not None:
         put["ConditionExpression"] = "note = :before"
         put["ExpressionAttributeValues"] = {":before": {"S": before}}
-    return not await dynamo.transact([{"Put": put}])
+    return await dynamo.transact_if([{"Put": put}])
 
 
 def _item(name: str, note: str) -> dict[str, Any]:

@@ -182,6 +182,31 @@ class Dynamo:
             await self._pause(attempt)
         raise _gave_up("transact_write_items", fault)
 
+    async def transact_if(
+        self, items: Sequence[dict[str, Any]], attempts_max: int = ATTEMPTS_MAX
+    ) -> bool:
+        """Write some items if their conditions hold; return whether they did.
+
+        Conflicts and throttles say nothing of conditions: after them it is tried again.
+
+        Raises:
+            TransientError: There was no end to them; or as `transact`.
+            ConfigurationError: As `transact`.
+            ClientError: As `transact`; or cancelled for another reason.
+        """
+        for attempt in range(attempts_max):
+            reasons = await self.transact(items)
+            if not reasons:
+                return True
+            if CONDITION_FAILED in {str(reason.get("Code")) for reason in reasons}:
+                return False
+            if not is_transient(reasons):
+                raise _cancelled(reasons)
+            self.retries += 1
+            await backoff(attempt)
+        message = f"a transaction was cancelled {attempts_max} times by conflicts or throttles"
+        raise TransientError(message, retry_after_seconds=BACKOFF_LAST_SECONDS)
+
     async def _once(self, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
         client = await self.client()
         self.requests[operation] = self.requests.get(operation, 0) + 1
@@ -327,6 +352,12 @@ def _passing(error: Exception, arguments: Mapping[str, Any]) -> Exception:
     if isinstance(error, ClientError) and not passes(error, TRANSIENT_CODES):
         raise _explained(error, arguments) from error
     return error
+
+
+def _cancelled(reasons: Reasons) -> ClientError:
+    told = next((reason for reason in reasons if reason.get("Code") != "None"), {})
+    code, message = str(told.get("Code")), str(told.get("Message"))
+    return ClientError({"Error": {"Code": code, "Message": message}}, "TransactWriteItems")
 
 
 def _gave_up(operation: str, fault: Exception | None) -> TransientError:

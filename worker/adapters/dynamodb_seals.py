@@ -38,6 +38,10 @@ from worker.core.seal import (
 SUMS_PER_ITEM: Final = 500
 """Of about 60 bytes each."""
 
+MOVE_ATTEMPTS_MAX: Final = 60
+"""How often moving the watermark is tried, for a minute or so on average: it conflicts with every
+transaction that is just checking one of its copies, and whoever books old calls checks often."""
+
 NOTE: Final = "seal sums"
 """Under which name a sealing leaves its place."""
 
@@ -110,7 +114,7 @@ class DynamoSeals:
         ]
         head = head_key() | value | {"note": {"S": seal_note(after)}}
         puts.append({"Put": {"TableName": self._table, "Item": head} | condition})
-        return not await self._dynamo.transact(puts)
+        return await self._dynamo.transact_if(puts, MOVE_ATTEMPTS_MAX)
 
     async def change(self, before: Seal, after: Seal) -> bool:
         """Replace the seal in force by one with the same watermark; return whether it was."""
@@ -121,7 +125,7 @@ class DynamoSeals:
             "ConditionExpression": "note = :before",
             "ExpressionAttributeValues": {":before": {"S": seal_note(before)}},
         }
-        return not await self._dynamo.transact([{"Put": put}])
+        return await self._dynamo.transact_if([{"Put": put}])
 
     # --- Sums --------------------------------------------------------------------------------
 
