@@ -48,6 +48,8 @@ class Resolver:
                 return separator.join(str(self(one)) for one in parts)
             if key == "Fn::Sub":
                 return _FIELD.sub(lambda match: str(self._ref(match[1])), inner)
+            if key == "Fn::GetAZs":
+                return [f"{self._region}{zone}" for zone in "ab"]
             if key == "Fn::Select":
                 number, parts = inner
                 return self(parts)[int(number)]
