@@ -21,7 +21,8 @@ from unittest.mock import patch
 import botocore.session
 from botocore import xform_name
 
-from tests.infra.call_graph import Body, Code, Loose, Reach, Reference, Text, Virtual
+from tests.infra.call_graph import Code, Reach
+from tests.infra.code_references import Body, Loose, Reference, Text, Virtual
 from worker.adapters import iam_tagging
 from worker.adapters.aws_client import AwsClient
 from worker.adapters.dynamodb_requests import Dynamo

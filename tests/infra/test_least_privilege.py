@@ -12,7 +12,8 @@ import pytest
 from handlers.opening import open_function
 from infra.enforcement_rights import DENY_POLICIES, OWN_TAGS
 from tests.infra.asked import CALLED_BY_OTHERS, GATES, OPENING, Asking, opened, shut_by
-from tests.infra.call_graph import Code, Reach, Text
+from tests.infra.call_graph import Code, Reach
+from tests.infra.code_references import Text
 from tests.infra.conftest import Shaped
 from tests.infra.resolved import Resolver, actions_of, role_of, statements_of
 from tests.infra.shapes import Json, Synthesised
