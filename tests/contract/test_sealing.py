@@ -484,7 +484,7 @@ async def test_verify_finds_entries_that_are_not_what_the_seal_says(open_ledger:
                 await ledger.hold_leaf(key): wrong if key == leaf else one
                 for key, one in sums.items()
             }
-            await ledger._seals.store(TODAY - 1, by_shape)
+            await ledger._seals.store(TODAY - 1, by_shape, await ledger._seals.head())
         # A shared ledger keeps sums of scopes besides, which are no more what the seal adds up to.
         differences = (await ledger.verify()).differences
         [found] = [one for one in differences if one.leaf == leaf]

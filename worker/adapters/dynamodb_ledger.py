@@ -411,6 +411,18 @@ class DynamoLedger(DynamoEntries):
                 body = encode_body(after.evidence, item.after, after.revision)
                 expires = items.expires_of(found[key])
                 writes[key] = self._replacement(key, stored, body, before, after, expires)
+        is_forgetting = self._discarded is None and any(
+            item.evidence is not None for item in wanted.values()
+        )
+        if is_forgetting:  # It moves what is sealed, perhaps at this moment.
+            await self._seals.disturb()
+        try:
+            return await self._rebook(writes, wanted)
+        finally:
+            if is_forgetting:
+                await self._seals.disturb()
+
+    async def _rebook(self, writes: dict[bytes, CallWrite], wanted: dict[bytes, Rebooking]) -> int:
         outcome = Outcome()
         for _ in range(ROUNDS_MAX):
             _, outcome.seal = await self._heard()

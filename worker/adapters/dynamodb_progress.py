@@ -33,5 +33,16 @@ async def replace(dynamo: Dynamo, table: str, name: str, before: str | None, not
     return await dynamo.transact_if([{"Put": put}])
 
 
+async def remove(dynamo: Dynamo, table: str, name: str, before: str) -> bool:
+    """Remove a note if it is still what it was; return whether it was."""
+    delete: dict[str, Any] = {
+        "TableName": table,
+        "Key": items.note_key(name),
+        "ConditionExpression": "note = :before",
+        "ExpressionAttributeValues": {":before": {"S": before}},
+    }
+    return await dynamo.transact_if([{"Delete": delete}])
+
+
 def _item(name: str, note: str) -> dict[str, Any]:
     return {**items.note_key(name), "note": {"S": note}}

@@ -8,6 +8,10 @@
 4. The seal is complete. Only now entries may be told when to go.
 
 Each step may be done again, and changes nothing then.
+
+Forgetting a person moves entries and balances of sealed days, too. While a seal is being made it
+leaves another number of changes in the seal in force, before and after it does so; the sums of a
+sealing are stored on condition that the number is what it was before it read anything.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from worker.adapters.dynamodb_items import DAY_LAST, expires_of, stored_key
+from worker.adapters.dynamodb_items import day_key, expires_of, stored_key
 from worker.adapters.dynamodb_names import split_leaf
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.adapters.dynamodb_seals import NOTE, DynamoSeals, set_expiry, sums_in, with_sums
@@ -65,9 +69,6 @@ class Books(Protocol):
     async def progress(self, name: str) -> str | None:
         """Return a job's note."""
 
-    async def keep_progress(self, name: str, note: str | None) -> None:
-        """Keep or remove a job's note."""
-
     async def replace_progress(self, name: str, before: str | None, note: str) -> bool:
         """Replace a job's note if it is still what it was."""
 
@@ -78,12 +79,14 @@ class Place(msgspec.Struct, frozen=True):
     Attributes:
         first_day: First day that is added up.
         day: The watermark.
+        changes: The number of changes of the seal.
         after: Key of the last entry that was.
         flushes: How often each attempt kept its sums.
     """
 
     first_day: int
     day: int
+    changes: int = 0
     after: str = ""
     flushes: dict[str, int] = {}
 
@@ -119,7 +122,7 @@ class Sealing:
         """Seal everything before a day; see the port."""
         seal = await self._moved(day)
         if seal.is_complete:
-            await self._forget_place()  # Whoever completed it may have died before that.
+            await self._forget_place(seal)  # Whoever completed it may have died before that.
             return seal
         sums = await self._summed(seal)
         leaves = await self._books.leaves_of(sums)
@@ -128,15 +131,15 @@ class Sealing:
         for (shape, of_day), amounts in sums.items():
             by_day.setdefault(of_day, {})[shape] = SealedSum(amounts, seal.day)
         for of_day in range(max(1, seal.complete_day), seal.day):
-            if of_day in by_day:
-                await self._seals.store(of_day, by_day[of_day])
+            if of_day in by_day and not await self._seals.store(of_day, by_day[of_day], seal):
+                raise _somebody_else()
         complete = msgspec.structs.replace(seal, complete_day=seal.day)
         if not await self._seals.change(seal, complete):
             now = await self._seals.head()
             if not now.is_complete or now.day != seal.day:
                 raise _somebody_else()
             complete = now
-        await self._forget_place()
+        await self._forget_place(complete)
         return complete
 
     async def _moved(self, day: int) -> Seal:
@@ -151,15 +154,16 @@ class Sealing:
 
     async def _summed(self, seal: Seal) -> dict[tuple[int, int], Amounts]:
         """Add up what is newly sealed, by leaf shape and day."""
-        place = Place(max(1, seal.complete_day), seal.day)
+        place = Place(max(1, seal.complete_day), seal.day, seal.changes)
         note = await self._books.progress(NOTE)
         if note is not None:
             noted = msgspec.json.decode(note, type=Place)
-            if (noted.first_day, noted.day) == (place.first_day, place.day):
+            if msgspec.structs.replace(noted, after="", flushes={}) == place:
                 place = noted
         if not place.after:
             await self._pause(self._settle_seconds)
-        attempt, number, looked_at, since = secrets.token_hex(4), 0, 0, 0
+        attempt = f"{_attempts_of(seal)}{secrets.token_hex(4)}"
+        number = looked_at = since = 0
         sums: dict[tuple[int, int], Amounts] = {}
         async for page, last in self._books.postings_after(place.after or None):
             for leaf, amounts in page:
@@ -181,13 +185,13 @@ class Sealing:
 
     async def _keep_place(self, before: str | None, place: Place) -> str:
         note = msgspec.json.encode(place).decode()
-        if not await self._books.replace_progress(NOTE, before, note):
-            raise _somebody_else()
-        return note
+        for found in (before, None):  # Whoever completed an earlier seal may have removed it.
+            if await self._books.replace_progress(NOTE, found, note):
+                return note
+        raise _somebody_else()
 
-    async def _forget_place(self) -> None:
-        await self._books.keep_progress(NOTE, None)
-        await self._seals.drop_flushed()
+    async def _forget_place(self, seal: Seal) -> None:
+        await forget_place(self._books, self._seals, seal)
 
     async def _check(self, seal: Seal, entries: dict[Leaf, Amounts]) -> None:
         """Compare with the balances of these days, past the index where that lags behind."""
@@ -210,12 +214,41 @@ class Sealing:
             if await self._seals.head() != seal:
                 # What was kept on the way may be gone: they have no more use for it.
                 raise _somebody_else() from None
-            await self._forget_place()  # Once it is mended, everything is added up anew.
+            await self._forget_place(seal)  # Once it is mended, everything is added up anew.
             raise
 
 
 def _somebody_else() -> TransientError:
-    return TransientError("somebody else is sealing this ledger at the same time; try again")
+    message = (
+        "somebody else is sealing this ledger, or forgetting a person in it, at the same time; "
+        "run it again once that is done"
+    )
+    return TransientError(message)
+
+
+def _attempts_of(seal: Seal) -> str:
+    """Return what the names of attempts at a seal begin with, in the order of seals."""
+    return f"{day_key(seal.day)}.{seal.changes:08d}."
+
+
+class Places(Protocol):
+    """What removing a place needs of a ledger."""
+
+    async def progress(self, name: str) -> str | None:
+        """Return a job's note."""
+
+
+async def forget_place(books: Places, seals: DynamoSeals, seal: Seal) -> None:
+    """Remove what sealings left on their way to a seal, and to earlier ones.
+
+    A place on the way to a later one is somebody's who is at it.
+    """
+    note = await books.progress(NOTE)
+    if note is not None:
+        place = msgspec.json.decode(note, type=Place)
+        if (place.day, place.changes) <= (seal.day, seal.changes):
+            await seals.remove_place(note)
+    await seals.drop_flushed(_attempts_of(seal))
 
 
 class Expiry:
@@ -290,8 +323,8 @@ class Renaming(Protocol):
     def moves(self, leaf: Leaf, shape: int, amounts: Amounts) -> list[dict[str, Any]]:
         """Return the parts of a transaction that add to a payer's balance and to no other."""
 
-    async def keep_progress(self, name: str, note: str | None) -> None:
-        """Keep or remove a job's note."""
+    async def progress(self, name: str) -> str | None:
+        """Return a job's note."""
 
 
 async def rename(books: Renaming, dynamo: Dynamo, table: str, person: Person) -> None:
@@ -305,10 +338,12 @@ async def rename(books: Renaming, dynamo: Dynamo, table: str, person: Person) ->
         TransientError: Somebody else is at it.
     """
     seals = DynamoSeals(dynamo, table)
-    # A sealing that was interrupted would go on with names that are about to go.
-    await books.keep_progress(NOTE, None)
-    await seals.drop_flushed()
-    for item in await seals.items_between(0, DAY_LAST):
+    # A sealing that is under way, or was interrupted, would go on with names that are about to go.
+    # What it has stored is of days that the next one stores anew.
+    seal = await seals.disturb()
+    before = seal if seal.is_complete else msgspec.structs.replace(seal, changes=seal.changes - 1)
+    await forget_place(books, seals, before)
+    for item in await seals.items_between(0, seal.complete_day - 1) if seal.complete_day else ():
         leaves = await books.leaves_of(sums_in(item))
         for (shape, day), leaf in leaves.items():
             hidden = person.leaf(leaf)

@@ -10,10 +10,14 @@ Whoever books calls of days that may be sealed meanwhile checks, in the same tra
 watermark is the one they know. Transactions that check one item conflict as if they wrote it, so
 that there are as many copies of the watermark as wide shards, and each transaction checks the one
 of its own shard. All copies are moved in one transaction.
+
+Who forgets a person while a seal is being made replaces the seal in force by one with another
+number of changes: sums that were read before are not stored any more.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -21,9 +25,11 @@ from typing import Any, Final
 import msgspec
 from botocore.exceptions import ClientError
 
+from worker.adapters import dynamodb_progress as progress
 from worker.adapters.aws_errors import error_code
 from worker.adapters.dynamodb_items import SHARDS_MAX, Item, day_key
-from worker.adapters.dynamodb_requests import Dynamo
+from worker.adapters.dynamodb_requests import Dynamo, backoff
+from worker.core.errors import TransientError
 from worker.core.ledger import Amounts
 from worker.core.seal import (
     NOTHING_SEALED,
@@ -38,9 +44,15 @@ from worker.core.seal import (
 SUMS_PER_ITEM: Final = 500
 """Of about 60 bytes each."""
 
+ITEMS_AT_ONCE: Final = 40
+"""Items of sums in a transaction: far from 4 MB."""
+
 MOVE_ATTEMPTS_MAX: Final = 60
 """How often moving the watermark is tried, for a minute or so on average: it conflicts with every
 transaction that is just checking one of its copies, and whoever books old calls checks often."""
+
+DISTURB_ATTEMPTS_MAX: Final = 20
+"""How often the seal in force is replaced anew because somebody else was first."""
 
 NOTE: Final = "seal sums"
 """Under which name a sealing leaves its place."""
@@ -84,6 +96,15 @@ def _is_still(seal: Seal) -> dict[str, Any]:
     }
 
 
+def _is_noted(seal: Seal) -> dict[str, Any]:
+    if not seal.day:
+        return {"ConditionExpression": "attribute_not_exists(note)"}
+    return {
+        "ConditionExpression": "note = :before",
+        "ExpressionAttributeValues": {":before": {"S": seal_note(seal)}},
+    }
+
+
 class DynamoSeals:
     """Reads and writes these items.
 
@@ -105,7 +126,7 @@ class DynamoSeals:
         return seal_of(answer.get("Item"))
 
     async def move(self, before: Seal, after: Seal) -> bool:
-        """Move the watermark, in all copies at once; return whether it was still `before`'s."""
+        """Move the watermark, in all copies at once; return whether `before` was in force still."""
         value = {"v": {"N": str(after.day)}}
         condition = _is_still(before)
         puts = [
@@ -113,19 +134,37 @@ class DynamoSeals:
             for shard in range(SHARDS_MAX)
         ]
         head = head_key() | value | {"note": {"S": seal_note(after)}}
-        puts.append({"Put": {"TableName": self._table, "Item": head} | condition})
+        puts.append({"Put": {"TableName": self._table, "Item": head} | _is_noted(before)})
         return await self._dynamo.transact_if(puts, MOVE_ATTEMPTS_MAX)
 
     async def change(self, before: Seal, after: Seal) -> bool:
         """Replace the seal in force by one with the same watermark; return whether it was."""
         head = head_key() | {"v": {"N": str(after.day)}, "note": {"S": seal_note(after)}}
-        put = {
-            "TableName": self._table,
-            "Item": head,
-            "ConditionExpression": "note = :before",
-            "ExpressionAttributeValues": {":before": {"S": seal_note(before)}},
-        }
+        put = {"TableName": self._table, "Item": head} | _is_noted(before)
         return await self._dynamo.transact_if([{"Put": put}])
+
+    async def disturb(self) -> Seal:
+        """Have a sealing that is under way fail before it stores what it has read so far.
+
+        Returns:
+            The seal in force, which it replaced if that was not complete.
+
+        Raises:
+            TransientError: Others kept replacing it.
+        """
+        for attempt in range(DISTURB_ATTEMPTS_MAX):
+            seal = await self.head()
+            if seal.is_complete:
+                return seal
+            after = msgspec.structs.replace(seal, changes=seal.changes + 1)
+            if await self.change(seal, after):
+                return after
+            await backoff(attempt)
+        raise TransientError("others are sealing this ledger all the time; run it again")
+
+    async def remove_place(self, note: str) -> None:
+        """Remove the place that a sealing left, unless it is another one by now."""
+        await progress.remove(self._dynamo, self._table, NOTE, note)
 
     # --- Sums --------------------------------------------------------------------------------
 
@@ -134,16 +173,30 @@ class DynamoSeals:
         first, last = f"{day_key(first_day)}#", f"{day_key(last_day)}$"
         return [item async for item in self._between(SUMS, first, last)]
 
-    async def store(self, day: int, sums: Mapping[int, SealedSum]) -> None:
-        """Store a day's sums by leaf shape, in place of what was stored of that day before."""
+    async def store(self, day: int, sums: Mapping[int, SealedSum], seal: Seal) -> bool:
+        """Store a day's sums by leaf shape, in place of what was stored of that day before.
+
+        Returns:
+            Whether this seal was in force all the time; if it was not, perhaps not all is stored.
+        """
         there = await self.items_between(day, day)
         made = [
             _sum_item(SUMS, f"{day_key(day)}#{number:04d}", some)
             for number, some in enumerate(_chunks({(shape, day): sums[shape] for shape in sums}))
         ]
-        await self._dynamo.put_many(self._table, made)
         kept = {item["sk"]["S"] for item in made}
-        await self._delete(item for item in there if item["sk"]["S"] not in kept)
+        writes: list[Item] = [{"Put": {"TableName": self._table, "Item": item}} for item in made]
+        writes += [
+            {"Delete": {"TableName": self._table, "Key": {"pk": item["pk"], "sk": item["sk"]}}}
+            for item in there
+            if item["sk"]["S"] not in kept
+        ]
+        check = {"TableName": self._table, "Key": head_key()} | _is_noted(seal)
+        for at in range(0, len(writes), ITEMS_AT_ONCE):
+            some_writes = writes[at : at + ITEMS_AT_ONCE]
+            if not await self._dynamo.transact_if([{"ConditionCheck": check}, *some_writes]):
+                return False
+        return True
 
     async def flush(
         self, attempt: str, number: int, sums: Mapping[tuple[int, int], Amounts]
@@ -166,30 +219,34 @@ class DynamoSeals:
                     sums.setdefault(key, Amounts()).add(one.amounts)
         return sums
 
-    async def drop_flushed(self) -> None:
-        """Remove what was kept by flushes."""
-        await self._delete([item async for item in self._between(PARTS, "", "~")])
+    async def drop_flushed(self, last_attempt: str) -> None:
+        """Remove what was kept by the flushes of attempts up to this one, by name."""
+        async for page in self._pages(PARTS, "", f"{last_attempt}~", ProjectionExpression="pk, sk"):
+            await asyncio.gather(
+                *(
+                    self._dynamo.call("delete_item", TableName=self._table, Key=item)
+                    for item in page
+                )
+            )
 
-    def _between(self, pk: str, first: str, last: str) -> AsyncIterator[Item]:
-        return self._items(
+    async def _between(self, pk: str, first: str, last: str) -> AsyncIterator[Item]:
+        async for page in self._pages(pk, first, last):
+            for item in page:
+                yield item
+
+    def _pages(self, pk: str, first: str, last: str, **more: str) -> AsyncIterator[list[Item]]:
+        return self._dynamo.pages(
+            "query",
+            TableName=self._table,
+            ConsistentRead=True,
             KeyConditionExpression="pk = :p AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
                 ":p": {"S": pk},
                 ":first": {"S": first or " "},
                 ":last": {"S": last},
             },
+            **more,
         )
-
-    async def _items(self, **condition: Any) -> AsyncIterator[Item]:  # noqa: ANN401
-        pages = self._dynamo.pages("query", TableName=self._table, ConsistentRead=True, **condition)
-        async for page in pages:
-            for item in page:
-                yield item
-
-    async def _delete(self, found: Iterable[Item]) -> None:
-        for item in found:
-            key = {"pk": item["pk"], "sk": item["sk"]}
-            await self._dynamo.call("delete_item", TableName=self._table, Key=key)
 
 
 def sums_in(item: Mapping[str, Any]) -> Stored:

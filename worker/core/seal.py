@@ -68,8 +68,8 @@ class Seal(msgspec.Struct, frozen=True):
         complete_day: What was sealed before this day is summed up and stored. Less than `day` while
             a seal is being made.
         expired_day: Entries of earlier days may be gone, or go at any moment; 0 if none are.
-        changes: How often entries were let go: whoever finds another number than before doubts
-            what it believes to be stored.
+        changes: How often entries were let go, or moved by forgetting while the seal was being
+            made: whoever finds another number than before doubts what it believes to be stored.
     """
 
     day: int = 0
