@@ -105,6 +105,12 @@ SUPPRESSIONS: Final[tuple[Suppression, ...]] = (
         "read",
     ),
     Suppression(
+        f"{_ARN}:ssm:<AWS::Region>:<AWS::AccountId>:parameter/%/settings/*]",
+        f"Workers/%Role/{_POLICY}",
+        "settings that must not stand in a template are parameters under this path of the stage's; "
+        "the right is to read",
+    ),
+    Suppression(
         f"{_ARN}:bedrock:%:<AWS::AccountId>:application-inference-profile/*]",
         f"Workers/%Role/{_POLICY}",
         "profiles are resolved as calls name them, and are made by others; the right is to read",
@@ -120,6 +126,12 @@ SUPPRESSIONS: Final[tuple[Suppression, ...]] = (
         "Role/Resource",
         "a receiver in another Region writes to the ledger's stream under the ledger's key, whose "
         "id its stack cannot know; a condition names the key's alias",
+    ),
+    Suppression(
+        f"{_ARN}:kms:%:key/*]",
+        f"Workers/%Role/{_POLICY}",
+        "logs of other accounts are read under keys of theirs, whose ids the ledger's stack cannot "
+        "know; a condition names their alias",
     ),
     # --- Rights on those who may be suspended -------------------------------------------------
     Suppression(

@@ -16,7 +16,7 @@ from typing import Any, Final
 import boto3
 
 from tests.dynamodb import LOCALSTACK_PORT
-from tests.infra.invariants import NAMES
+from tests.infra.invariants import NAMES, referred
 from tests.infra.shapes import Json, Synthesised
 
 ACCOUNT: Final = "000000000000"
@@ -27,7 +27,6 @@ LACKING: Final = {
     "AWS::ApplicationAutoScaling::ScalingPolicy",
     "AWS::CloudWatch::Dashboard",
     "AWS::EC2::FlowLog",
-    "AWS::EC2::SecurityGroupEgress",
     "AWS::EC2::SecurityGroupIngress",
     "AWS::ECS::Cluster",
     "AWS::ECS::Service",
@@ -37,6 +36,7 @@ LACKING: Final = {
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
     "AWS::Logs::Destination",
+    "Custom::LedgerockInvocationLogging",
 }
 """Types of resources that LocalStack's CloudFormation does not have, or cannot create: functions
 have no runtime in it, and what belongs to functions wants a function."""
@@ -67,12 +67,14 @@ class Deployed:
 
     Attributes:
         name: Its name.
+        region: Where it is.
         resources: Physical ids, by logical id.
         types: Types, by logical id.
         environment: What the container's task would be told.
     """
 
     name: str
+    region: str
     resources: Mapping[str, str]
     types: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -137,7 +139,7 @@ def task_environment(template: Json) -> dict[str, Any]:
 
 
 def _is_lacking(kind: str) -> bool:
-    return kind in LACKING or kind.startswith("Custom::")
+    return kind in LACKING
 
 
 def _literals(key: str, resource: Json, name: str) -> Mapping[str, str]:
@@ -174,7 +176,7 @@ def deployed(emulator: Emulator, made: Synthesised, stack: str = "Ledger") -> It
     try:
         yield created
     finally:
-        delete(emulator, created.name)
+        delete(emulator, created.name, created.region)
 
 
 def create(emulator: Emulator, made: Synthesised, stack: str = "Ledger") -> Deployed:
@@ -186,7 +188,8 @@ def create(emulator: Emulator, made: Synthesised, stack: str = "Ledger") -> Depl
     artifact = made.stacks[stack]
     name = artifact["properties"]["stackName"]
     template, _ = for_emulator(made.templates[stack], name)
-    formation = emulator.client("cloudformation", artifact["environment"].rpartition("/")[2])
+    region = artifact["environment"].rpartition("/")[2]
+    formation = emulator.client("cloudformation", region)
     formation.create_stack(
         StackName=name,
         TemplateURL=_put(emulator, name, template),
@@ -209,6 +212,7 @@ def create(emulator: Emulator, made: Synthesised, stack: str = "Ledger") -> Depl
     variables = task_environment(made.templates[stack])
     return Deployed(
         name=name,
+        region=region,
         resources={one["LogicalResourceId"]: one["PhysicalResourceId"] for one in listed},
         types={one["LogicalResourceId"]: one["ResourceType"] for one in listed},
         environment={
@@ -216,6 +220,23 @@ def create(emulator: Emulator, made: Synthesised, stack: str = "Ledger") -> Depl
             for number, variable in enumerate(variables)
         },
     )
+
+
+def create_alone(emulator: Emulator, resource: Json) -> bool:
+    """Tell if LocalStack creates a resource, with literals for all that it refers to."""
+    name = f"alone-{resource['Type'].replace(':', '')}"
+    everything = {target: {"Ref": target.lower()} for target in referred(resource)}
+    alone = {"Type": resource["Type"], "Properties": _resolved(resource["Properties"], everything)}
+    formation = emulator.client("cloudformation")
+    template = json.dumps({"Resources": {"Alone": alone}})
+    formation.create_stack(
+        StackName=name, TemplateBody=template, Capabilities=["CAPABILITY_NAMED_IAM"]
+    )
+    status = _ended(formation, name)
+    listed = formation.describe_stack_resources(StackName=name)["StackResources"]
+    reasons = [one.get("ResourceStatusReason", "") for one in listed]
+    delete(emulator, name)
+    return status == "CREATE_COMPLETE" and not any("fallback" in one for one in reasons)
 
 
 def _put(emulator: Emulator, name: str, template: Json) -> str:

@@ -9,11 +9,11 @@ import tarfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.drill.stacks import Deployed, Emulator
+from tests.drill.stacks import TEMPLATES, Deployed, Emulator
 from tests.dynamodb import (
     ENVIRONMENT,
     LOCALSTACK_IMAGE,
@@ -103,12 +103,20 @@ class Stage:
         )
         return url
 
+    def empty(self, bucket: str) -> None:
+        """Delete every object of a bucket, as whoever tears a stage down has to."""
+        for one in self.s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+            self.s3.delete_object(Bucket=bucket, Key=one["Key"])
+
     def end(self) -> None:
         """Remove what the test made itself."""
         name = f"test-{self.name}"
         self.events.remove_targets(Rule=name, EventBusName=self.bus, Ids=["test"])
         self.events.delete_rule(Name=name, EventBusName=self.bus)
         self.sqs.delete_queue(QueueUrl=self._collector)
+        for logical, kind in self.stack.types.items():
+            if kind == "AWS::S3::Bucket":
+                self.empty(self.stack.resources[logical])
 
     # --- The worker and the command line ------------------------------------------------------
 
@@ -149,8 +157,9 @@ class Stage:
     def write_log(self, records: Sequence[Json]) -> None:
         """Write invocation logs where Bedrock would."""
         group = self.stack.named("AWS::Logs::LogGroup", f"{self.name}-invocations")
-        streams = self.logs.describe_log_streams(logGroupName=group)["logStreams"]
-        if not streams:
+        # LocalStack makes the stream and then answers 500, as it looks at the group's filters; the
+        # client's second attempt is told that it is there.
+        with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
             self.logs.create_log_stream(logGroupName=group, logStreamName=LOG_STREAM)
         at_ms = int(time.time() * 1000)
         events = [{"timestamp": at_ms, "message": json.dumps(one)} for one in records]
@@ -175,12 +184,13 @@ class Stage:
         found = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)
         return sum(map(int, found["Attributes"].values()))
 
-    def until_booked(self, calls: int) -> None:
-        """Wait until so many calls are booked and nothing is left in the queue."""
+    def until_booked(self, calls: int | None = None) -> None:
+        """Wait until nothing is left in the queue and so many calls are booked, and no more."""
         wait_for(
-            lambda: self.booked() >= calls and not self.messages(), f"{calls} calls in {self.name}"
+            lambda: self.booked() >= (calls or 0) and not self.messages(),
+            f"{calls} calls in {self.name}, and an empty queue",
         )
-        assert self.booked() == calls
+        assert calls is None or self.booked() == calls
 
     def announced(self) -> list[Json]:
         """Return what was announced so far, each event checked against its schema."""
@@ -209,11 +219,23 @@ class Stage:
         detail: Json = found[0]["detail"]
         return detail
 
-    def executions(self, machine: str) -> list[Json]:
-        """Return input, status and entered states of a workflow's ended executions."""
+    def run(self, machine: str, case: str, given: Json) -> Json:
+        """Run a workflow whose tasks answer as a case of the mocks says; see `execution`."""
+        arn = self.stack.named("AWS::StepFunctions::StateMachine", f"{self.name}-{machine}")
+        started = self.states.start_execution(
+            stateMachineArn=f"{arn}#{case}", input=json.dumps(given)
+        )["executionArn"]
+        wait_for(lambda: self.execution(started)["status"] != "RUNNING", f"the end of {case}")
+        return self.execution(started)
+
+    def executions(self, machine: str, detail: Json) -> list[Json]:
+        """Return a workflow's ended executions that an event's detail started; see `execution`."""
         arn = self.stack.named("AWS::StepFunctions::StateMachine", f"{self.name}-{machine}")
         listed = self.states.list_executions(stateMachineArn=arn)["executions"]
-        return [self.execution(one["executionArn"]) for one in listed if one["status"] != "RUNNING"]
+        ended = [
+            self.execution(one["executionArn"]) for one in listed if one["status"] != "RUNNING"
+        ]
+        return [one for one in ended if one["input"]["detail"] == detail]
 
     def execution(self, arn: str) -> Json:
         """Return input, status and entered states of an execution."""
@@ -229,3 +251,51 @@ class Stage:
             "status": described["status"],
             "entered": entered,
         }
+
+
+def inventory(emulator: Emulator) -> set[tuple[str, str]]:
+    """Return everything that there is in the account, by type and name or address.
+
+    What AWS itself has in every account is left out, keys that are about to be deleted, and what
+    LocalStack keeps the streams of tables in.
+    """
+    found = set()
+    for service, operation, path, key in LISTS:
+        pages = emulator.client(service).get_paginator(operation).paginate()
+        for page in pages:
+            for one in page.get(path, ()):
+                found.add((f"{service}:{path}", one if isinstance(one, str) else one[key]))
+    events = emulator.client("events")
+    buses = [one["Name"] for one in events.list_event_buses()["EventBuses"]]
+    found |= {("events:bus", name) for name in buses}
+    for bus in buses:
+        rules = events.list_rules(EventBusName=bus)["Rules"]
+        found |= {("events:rule", one["Arn"]) for one in rules}
+    s3, kms = emulator.client("s3"), emulator.client("kms")
+    buckets = {one["Name"] for one in s3.list_buckets()["Buckets"]} - {TEMPLATES}
+    found |= {("s3", name) for name in buckets}
+    keys = [one for kind, one in found if kind == "kms:Keys"]
+    gone = {
+        one for one in keys if kms.describe_key(KeyId=one)["KeyMetadata"]["KeyState"] != "Enabled"
+    }
+    return {
+        (kind, one)
+        for kind, one in found
+        if one not in gone and not one.startswith(("alias/aws/", "__ddb_stream_"))
+    }
+
+
+LISTS: Final = (
+    ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    ("dynamodb", "list_tables", "TableNames", ""),
+    ("iam", "list_roles", "Roles", "Arn"),
+    ("kinesis", "list_streams", "StreamNames", ""),
+    ("kms", "list_aliases", "Aliases", "AliasName"),
+    ("kms", "list_keys", "Keys", "KeyId"),
+    ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+    ("sns", "list_topics", "Topics", "TopicArn"),
+    ("sqs", "list_queues", "QueueUrls", ""),
+    ("ssm", "describe_parameters", "Parameters", "Name"),
+    ("stepfunctions", "list_state_machines", "stateMachines", "stateMachineArn"),
+)
+"""Service, operation, where its answer has the list, and what a thing is called there."""

@@ -49,12 +49,10 @@ NAMES: Final[Mapping[str, str]] = {
 NAMELESS: Final = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::CloudFormation::CustomResource",
-    "AWS::EC2::EIP",
     "AWS::EC2::FlowLog",
     "AWS::EC2::InternetGateway",
     "AWS::EC2::Route",
     "AWS::EC2::RouteTable",
-    "AWS::EC2::SecurityGroupEgress",
     "AWS::EC2::SecurityGroupIngress",
     "AWS::EC2::Subnet",
     "AWS::EC2::SubnetRouteTableAssociation",
