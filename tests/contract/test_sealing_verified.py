@@ -1,14 +1,17 @@
 """Verifying sealed books: an entry that had to be there and is not, or is another one, is found."""
 
-from tests.calls import DAY, NOON, asynchronous, book, call, poster
+from tests.calls import DAY, HOUR, NOON, asynchronous, book, call, entries, poster
 from tests.contract.conftest import Open
-from tests.sealing import TODAY, client_of
+from tests.sealing import TODAY, FixedClock, client_of, let_go
+from worker import books
 from worker.adapters import dynamodb_items as items
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.codec import encode_key
 from worker.core.evidence import Counts
+from worker.core.ledger import MS_PER_DAY
+from worker.pipeline import Window
 from worker.ports import Ledger
 
 POSTER = poster()
@@ -102,3 +105,55 @@ async def test_entries_that_are_left_add_up_to_no_more_than_all_did(open_ledger:
             )
         await _put_body(ledger, two.key, body)
         assert [one.leaf.day for one in (await ledger.verify()).differences] == [TODAY - 20]
+
+
+@asynchronous
+async def test_what_may_be_gone_is_told_by_the_age_that_was_given(open_ledger: Open) -> None:
+    """Entries of 20 days ago that stay for 400 days: none is gone, and each is missed."""
+    async with open_ledger() as ledger:
+        clock = FixedClock(NOW)
+        if isinstance(ledger, DynamoLedger):
+            ledger._clock = clock
+        midnight = (TODAY - 20) * MS_PER_DAY
+        one, two = (
+            call(1, PLENTY, at_ms=midnight + HOUR),
+            call(2, PLENTY, at_ms=midnight + 13 * HOUR),
+        )
+        await book(ledger, POSTER, one, two)
+        await ledger.seal(TODAY)
+        await ledger.expire(400, NOW)
+        assert await let_go(ledger, client_of(ledger), NOW) == 0
+        assert (await ledger.seal_in_force()).expired_day <= TODAY - 20
+        report = await books.report(ledger, "model", Window(midnight + 12 * HOUR, None))
+        assert report.total.calls == 1
+        # A day before they go, and on the day itself.
+        clock.at_ms = midnight + 399 * DAY
+        assert (await ledger.seal_in_force()).expired_day <= TODAY - 20
+        assert len(await entries(ledger)) == 2
+        clock.at_ms = midnight + 400 * DAY + 2 * HOUR
+        await ledger.expire(400, clock.at_ms)
+        await let_go(ledger, client_of(ledger), clock.at_ms)
+        assert len(await entries(ledger)) == 1
+        assert (await ledger.seal_in_force()).expired_day == TODAY - 19
+        assert (await ledger.verify()).differences == ()
+
+
+@asynchronous
+async def test_entries_that_go_by_and_by_may_be_gone_without_another_command(
+    open_ledger: Open,
+) -> None:
+    async with open_ledger() as ledger:
+        if not isinstance(ledger, DynamoLedger):
+            return  # what is embedded removes entries on command
+        clock = FixedClock(NOW)
+        ledger._clock = clock
+        await book(
+            ledger, POSTER, *[call(n, PLENTY, at_ms=NOON - 20 * DAY + n * HOUR) for n in range(2)]
+        )
+        await ledger.seal(TODAY)
+        await ledger.expire(400, NOW)
+        clock.at_ms = NOON + 380 * DAY
+        assert await let_go(ledger, client_of(ledger), clock.at_ms) == 1
+        assert (await ledger.seal_in_force()).expired_day == TODAY - 19
+        verification = await ledger.verify()
+        assert (verification.differences, verification.gone) == ((), 1)

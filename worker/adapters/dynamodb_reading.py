@@ -382,9 +382,9 @@ class DynamoBooks:
             yield page
 
     async def seal_in_force(self) -> Seal:
-        """Return how far the ledger is sealed."""
+        """Return how far the ledger is sealed, and which entries may be gone by now."""
         await self._prepare()
-        return await self._seals.head()
+        return (await self._seals.head()).as_of(self._clock.now_ms())
 
     async def sealed_sums(
         self, first_day: int | None = None, last_day: int | None = None

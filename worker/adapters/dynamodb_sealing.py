@@ -269,7 +269,9 @@ class Expiry:
         self._dynamo = dynamo
         self._seals = seals
         self._table = table
+        self._after_days = after_days
         self._after_seconds = after_days * MS_PER_DAY // 1_000
+        self._now_ms = now_ms
         self._now = now_ms // 1_000
         self._decoder = Bodies(lambda _: None)
         self._at_once = asyncio.Semaphore(UPDATES_AT_ONCE)
@@ -280,7 +282,7 @@ class Expiry:
         before = seal.may_go_before_day
         if not before:
             return 0
-        expired = msgspec.structs.replace(seal, expired_day=max(seal.expired_day, before))
+        expired = seal.told(self._after_days, self._now_ms)
         # First of all: whoever reads from now on is told that some may be missing.
         if expired != seal and not await self._seals.change(seal, expired):
             raise _somebody_else()

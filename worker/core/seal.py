@@ -51,6 +51,9 @@ KEPT_DAYS: Final = 7
 """Entries of so many days before a watermark are kept. Far longer than any call takes, so that a
 record from after the watermark always finds the entry of a call from before it."""
 
+CLOCKS_MS: Final = 3_600_000
+"""How far clocks may differ where it is worked out what a table has let go by now."""
+
 REASON: Final = "sealed: it happened before the watermark of the ledger's seal"
 """Why a record is ignored."""
 
@@ -70,12 +73,17 @@ class Seal(msgspec.Struct, frozen=True):
         expired_day: Entries of earlier days may be gone, or go at any moment; 0 if none are.
         changes: How often entries were let go, or moved by forgetting while the seal was being
             made: whoever finds another number than before doubts what it believes to be stored.
+        told_day: Entries of earlier days were told to go at an age, by a ledger that lets them go
+            by and by; 0 if none were.
+        told_after_days: That age, the lowest of all that were given.
     """
 
     day: int = 0
     complete_day: int = 0
     expired_day: int = 0
     changes: int = 0
+    told_day: int = 0
+    told_after_days: int = 0
 
     @property
     def watermark_ms(self) -> int:
@@ -98,6 +106,25 @@ class Seal(msgspec.Struct, frozen=True):
     def may_be_gone(self, day: int) -> bool:
         """Whether entries of a day may have been let go."""
         return day < self.expired_day
+
+    def as_of(self, now_ms: int) -> Seal:
+        """Return the seal with an `expired_day` that counts what has become old enough since."""
+        if not self.told_day:
+            return self
+        today = (now_ms + CLOCKS_MS) // MS_PER_DAY
+        old_enough = min(self.told_day, today - self.told_after_days + 1)
+        return msgspec.structs.replace(self, expired_day=max(self.expired_day, old_enough))
+
+    def told(self, after_days: int, now_ms: int) -> Seal:
+        """Return the seal once all entries that may go are told to, so many days after the call.
+
+        Of several ages the lowest counts: who tells entries of another one may be interrupted.
+        """
+        gone = self.as_of(now_ms)
+        lowest = min(self.told_after_days, after_days) if self.told_day else after_days
+        told_day = max(self.told_day, self.may_go_before_day)
+        told = msgspec.structs.replace(gone, told_day=told_day, told_after_days=lowest)
+        return told.as_of(now_ms)
 
     @property
     def may_go_before_day(self) -> int:

@@ -137,3 +137,17 @@ def test_what_is_left_of_a_call_is_priced_as_if_nothing_else_had_come() -> None:
     assert (amounts.calls, Bodies(left.interned.get).leaf(leaf_id).model) == (1, PRO)
     # 1,000 x 0.8 + 2 x 3.2 USD a million.
     assert amounts.cost_pico_usd == 806_400_000
+
+
+def test_what_may_be_gone_by_now_follows_the_lowest_age() -> None:
+    seal = Seal(day=100, complete_day=100)
+    assert seal.as_of(10**15) == seal
+    told = seal.told(400, 100 * MS_PER_DAY)
+    assert (told.told_day, told.told_after_days, told.expired_day) == (100 - KEPT_DAYS, 400, 0)
+    assert told.as_of(450 * MS_PER_DAY).expired_day == 51
+    assert told.as_of(450 * MS_PER_DAY - 3_600_001).expired_day == 50  # clocks differ by an hour
+    assert told.as_of(900 * MS_PER_DAY).expired_day == 100 - KEPT_DAYS
+    sooner = told.told(30, 100 * MS_PER_DAY)
+    assert (sooner.told_after_days, sooner.expired_day) == (30, 71)
+    later = sooner.told(400, 101 * MS_PER_DAY)
+    assert (later.told_after_days, later.expired_day) == (30, 72)
