@@ -164,6 +164,7 @@ class Page:
     details: tuple[Detail, ...]
     details_left_out: int
     gone_before_ms: int = 0
+    before_is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,8 @@ class Findings:
         calls: Returns a payer's dearest calls; None if calls were not looked at.
         gone_before_ms: Single calls of the period from before this are sealed and may be gone,
             epoch milliseconds UTC; 0 if none are.
+        before_is_unknown: Whether the period before begins or ends within a day whose calls may
+            be gone, so that nothing can be compared with it.
     """
 
     period: Period
@@ -188,6 +191,7 @@ class Findings:
     cache_exact: bool
     calls: Callable[[str], tuple[CallLine, ...]] | None
     gone_before_ms: int = 0
+    before_is_unknown: bool = False
 
 
 def top_principals(balances: Balances) -> tuple[str, ...]:
@@ -215,6 +219,7 @@ def build_page(findings: Findings) -> Page:
         details=tuple(_details(findings)),
         details_left_out=max(len({leaf.principal for leaf, _ in balances}) - PRINCIPALS_MAX, 0),
         gone_before_ms=findings.gone_before_ms,
+        before_is_unknown=findings.before_is_unknown,
     )
 
 

@@ -173,3 +173,24 @@ def test_the_page_says_that_sealed_calls_may_be_gone(run: Run, booked: Path) -> 
     assert note in page
     assert "though no sum leaves them out" in page
     assert note not in run("report", "--format", "html", "--since", "2026-11")
+
+
+@pytest.mark.parametrize(
+    "since,until",
+    [
+        ("2026-11-02T06:00", "2026-11-20T06:00"),
+        ("2026-11-02T00:00+02:00", "2026-12-02T00:00+02:00"),
+    ],
+)
+def test_a_page_of_days_that_are_not_sealed_needs_none_of_the_period_before(
+    run: Run, booked: Path, since: str, until: str
+) -> None:
+    note = "not compared with the period before"
+    bounds = ("--since", since, "--until", until)
+    run("seal", "2026-10")
+    assert note not in run("report", "--format", "html", *bounds)
+    run("seal", "2026-10", "--expire-after", "0")
+    assert note in run("report", "--format", "html", *bounds)
+    run("report", *bounds)
+    error = "only the whole day is known; give bounds at midnight UTC"
+    run("report", "--format", "html", "--since", "2026-10-02T06:00", code=2, error=error)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from worker.books import postings_in, whole_days
+from worker.core.errors import ConfigurationError
 from worker.core.evidence import Evidence, EvidenceRank, Facts
 from worker.core.ledger import MS_PER_DAY, Amounts, Leaf
 from worker.core.posting import Poster
@@ -66,16 +67,18 @@ async def read_page(
         Findings(
             period=period,
             balances=balances,
-            before=before,
+            before=before or [],
             cache=cache,
             cache_exact=is_exact,
             calls=None if survey is None else survey.calls,
             gone_before_ms=gone_before_ms,
+            before_is_unknown=before is None,
         )
     )
 
 
-async def _balances(ledger: Ledger, window: Window) -> tuple[Period, Balances, Balances]:
+async def _balances(ledger: Ledger, window: Window) -> tuple[Period, Balances, Balances | None]:
+    """Return the period, its balances, and those of the period before; None if nobody can tell."""
     ends = (window.since_ms, window.until_ms)
     if any((end or 0) % MS_PER_DAY for end in ends):
         return await _balances_of_entries(ledger, window)
@@ -92,11 +95,16 @@ async def _balances(ledger: Ledger, window: Window) -> tuple[Period, Balances, B
     return period, balances, before
 
 
-async def _balances_of_entries(ledger: Ledger, window: Window) -> tuple[Period, Balances, Balances]:
+async def _balances_of_entries(
+    ledger: Ledger, window: Window
+) -> tuple[Period, Balances, Balances | None]:
     pairs = await _sums(ledger, window)
     period = period_of(pairs, window.since_ms, window.until_ms)
     earlier = Window(period.before.since_ms, period.before.until_ms)
-    return period, pairs, await _sums(ledger, earlier)
+    try:
+        return period, pairs, await _sums(ledger, earlier)
+    except ConfigurationError:  # Nobody asked for that day, whose entries may be gone.
+        return period, pairs, None
 
 
 async def _sums(ledger: Ledger, window: Window) -> Balances:
