@@ -30,6 +30,7 @@ ExpireOption = Annotated[
         "--expire-after",
         metavar="DAYS",
         min=0,
+        max=36_500,
         help="Let sealed entries go so many days after their call. Example: --expire-after 400",
     ),
 ]
@@ -195,6 +196,7 @@ def _print(settings: Settings, done: Sealed, *, dry_run: bool) -> None:
             f"newly sealed: {quantity(done.balances, 'balance')} of "
             f"{quantity(done.amounts.calls, 'call')}, {show_usd(done.amounts.cost_pico_usd)}"
         )
+        _print_unknown(settings, done.amounts, dry_run=dry_run)
     else:
         out.print(f"nothing to seal: everything before {watermark} is sealed already")
     if done.expire_after_days is not None:
@@ -214,3 +216,25 @@ def _print(settings: Settings, done: Sealed, *, dry_run: bool) -> None:
         out.print("nothing was changed; run it again without --dry-run. There is no unsealing")
     elif done.changed:
         out.print(f"check: ledgerock verify{ledger_option(settings)}")
+
+
+def _print_unknown(settings: Settings, amounts: Amounts, *, dry_run: bool) -> None:
+    """Say how many calls without a price, or without counts, will never have one."""
+    from worker.cli.output import console, quantity
+
+    unknown = [
+        f"{quantity(number, 'call')} {what}"
+        for number, what in (
+            (amounts.unpriced_calls, "unpriced"),
+            (amounts.unmetered_calls, "unmetered"),
+        )
+        if number
+    ]
+    if not unknown:
+        return
+    of_them = f"of them {' and '.join(unknown)}"
+    if dry_run:
+        fix = f"price them first: ledgerock rebook{ledger_option(settings)}"
+        console().print(f"{of_them} would stay so for good; {fix}", soft_wrap=True)
+    else:
+        console().print(f"{of_them} stay so for good: they cannot be priced any more")

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -58,6 +58,7 @@ REASON: Final = "sealed: it happened before the watermark of the ledger's seal"
 """Why a record is ignored."""
 
 _EPOCH: Final = date(1970, 1, 1)
+_LAST_DAY: Final = (date.max - _EPOCH).days
 _PERIOD: Final = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
 _MONTHS: Final = 12
 _BATCH: Final = NAMESPACES.index("batch")
@@ -214,7 +215,7 @@ def check_closed(period: str, now_ms: int) -> int:
     day = day_after(period)
     may_from_ms = (day + LATE_DAYS) * MS_PER_DAY
     if now_ms < may_from_ms:
-        when = datetime.fromtimestamp(may_from_ms // 1_000, UTC).date().isoformat()
+        when = day_text(min(day + LATE_DAYS, _LAST_DAY))
         message = (
             f"{period} cannot be sealed before {when}: it ends on {day_text(day)} at 00:00 UTC, "
             f"and deliveries may come {LATE_DAYS} days late; seal an earlier period"

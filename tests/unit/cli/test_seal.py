@@ -126,6 +126,9 @@ def test_verify_names_the_balance_and_its_seal(run: Run, booked: Path) -> None:
         ("2027-01-09", "2027-01-09 cannot be sealed before 2027-01-17"),
         ("2027-01", "2027-01 cannot be sealed before 2027-02-08"),
         ("2027", "2027 cannot be sealed before 2028-01-08"),
+        ("9999-11", "9999-11 cannot be sealed before 9999-12-08"),
+        ("9999-12-25", "9999-12-25 cannot be sealed before 9999-12-31"),
+        ("9999-12-31", "is no period"),
         ("2026-13", "'2026-13' is no period; give a year, a month or a day in UTC"),
         ("2026-02-30", "is no period"),
         ("October", "is no period"),
@@ -147,7 +150,8 @@ def test_a_period_may_be_sealed_once_it_is_over_for_seven_days(run: Run, booked:
 
 def test_a_ledger_that_does_not_last_cannot_be_sealed(run: Run, folder: Path) -> None:
     run("seal", "2025", "--ledger", "memory", code=2, error="lives for one replay only")
-    run("seal", "2025", "--expire-after", "-1", code=2)
+    for days in ("-1", "36501"):
+        run("seal", "2025", "--expire-after", days, code=2)
     assert list(folder.iterdir()) == []
 
 
@@ -194,3 +198,16 @@ def test_a_page_of_days_that_are_not_sealed_needs_none_of_the_period_before(
     run("report", *bounds)
     error = "only the whole day is known; give bounds at midnight UTC"
     run("report", "--format", "html", "--since", "2026-10-02T06:00", code=2, error=error)
+
+
+def test_calls_without_a_price_or_counts_are_told_before_they_are_sealed(
+    run: Run, booked: Path
+) -> None:
+    planned = run("seal", "2026-10", "--dry-run")
+    assert (
+        "of them 1 call unpriced would stay so for good; price them first: ledgerock rebook"
+    ) in planned
+    document = json.loads(run("seal", "2026-10", "--dry-run", "--json"))
+    assert (document["unpriced_calls"], document["unmetered_calls"]) == (1, 0)
+    assert "of them 1 call unpriced stay so for good" in run("seal", "2026-10")
+    assert "of them" not in run("seal", "2026")
