@@ -6,7 +6,7 @@ from typing import Any, Final
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
-from tests.infra.shapes import Synthesised
+from tests.infra.shapes import Json, Synthesised
 
 IGNORED: Final[Mapping[str, str]] = {
     "W3005": "the CDK has a resource wait for a role's policy, and names the role with it",
@@ -27,21 +27,18 @@ def linted(text: str, region: str) -> list[str]:
     ]
 
 
-def linted_stacks(made: Synthesised) -> list[str]:
-    """Return what the linter says of all stacks of a stage."""
-    found = []
-    for stack, artifact in made.stacks.items():
-        text = (made.folder / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
-        region = artifact["environment"].rpartition("/")[2]
-        found += [f"{stack}: {one}" for one in linted(text, region)]
-    return found
+def linted_stack(made: Synthesised, stack: str) -> list[str]:
+    """Return what the linter says of a stack of a stage."""
+    artifact = made.stacks[stack]
+    text = (made.folder / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
+    return linted(text, artifact["environment"].rpartition("/")[2])
 
 
-def properties(made: Synthesised) -> set[tuple[str, ...]]:
-    """Return each property of each type of resource that a stage has."""
+def properties(template: Json) -> set[tuple[str, ...]]:
+    """Return each property of each type of resource that a template has."""
     return {
         (resource["Type"], *path)
-        for _stack, _name, resource in made.resources()
+        for resource in template["Resources"].values()
         for path in [(), *_paths(resource.get("Properties", {}))]
     }
 

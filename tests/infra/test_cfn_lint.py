@@ -9,25 +9,29 @@ import json
 import pytest
 
 from tests.infra.conftest import Shaped
-from tests.infra.linting import linted, linted_stacks, properties
+from tests.infra.linting import linted, linted_stack, properties
 from tests.infra.shapes import SHAPES
 
 TELLING = (
-    "functions-everything",
-    "functions-subscription",
-    "container-everything",
-    "container-nothing",
+    ("functions-everything", "Ledger"),
+    ("functions-everything", "Source-444455556666-us-east-1"),
+    ("functions-everything", "Receiver-eu-west-1"),
+    ("functions-subscription", "Ledger"),
+    ("container-everything", "Ledger"),
+    ("container-nothing", "Ledger"),
 )
+"""Shapes, and stacks of theirs."""
 
 
-@pytest.mark.parametrize("shape", TELLING)
-def test_shape(shaped: Shaped, shape: str) -> None:
-    assert linted_stacks(shaped(shape)) == []
+@pytest.mark.parametrize("shape, stack", TELLING)
+def test_stack(shaped: Shaped, shape: str, stack: str) -> None:
+    assert linted_stack(shaped(shape), stack) == []
 
 
-def test_these_shapes_have_every_property_that_any_has(shaped: Shaped) -> None:
-    linted_here = set().union(*(properties(shaped(shape)) for shape in TELLING))
-    assert set().union(*(properties(shaped(shape)) for shape in SHAPES)) == linted_here
+def test_these_stacks_have_every_property_that_any_has(shaped: Shaped) -> None:
+    here = set().union(*(properties(shaped(shape).templates[stack]) for shape, stack in TELLING))
+    every = [one for shape in SHAPES for one in shaped(shape).templates.values()]
+    assert set().union(*map(properties, every)) == here
 
 
 def test_a_mistake_is_found() -> None:

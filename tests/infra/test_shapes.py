@@ -1,5 +1,7 @@
 """Every shape and combination of flags synthesises, and what must hold holds in each of them."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,12 @@ from tests.infra.invariants import FEATURES, names_of, wrong
 from tests.infra.shapes import (
     FLAGS,
     SHAPES,
+    Json,
+    Synthesised,
     combinations,
     configured,
     covering,
+    merged,
     of_combination,
     synthesise,
 )
@@ -80,3 +85,41 @@ def test_synthesising_again_changes_nothing(shaped: Shaped, tmp_path: Path) -> N
 def test_a_contradiction_is_refused_before_anything_is_built() -> None:
     with pytest.raises(ConfigError):
         configured({"shape": "container", "logs": {"via": "subscription"}})
+
+
+def changed(made: Synthesised, resource: str, change: Json) -> list[str]:
+    """Return what is wrong once a resource is laid over with something; None removes a key."""
+    template = copy.deepcopy(made.ledger)
+    name = next(name for name in template["Resources"] if name.startswith(resource))
+    template["Resources"][name] = {
+        key: value
+        for key, value in merged(template["Resources"][name], change).items()
+        if value is not None
+    }
+    return wrong(replace(made, templates={**made.templates, "Ledger": template}))
+
+
+@pytest.mark.parametrize(
+    "resource, change, said",
+    [
+        ("TablesState", {"Properties": {"Tags": []}}, "lacks tags"),
+        ("TablesState", {"Properties": {"TableName": "ours-state"}}, "does not begin with"),
+        ("TablesState", {"DeletionPolicy": "Delete"}, "data.keep says Retain"),
+        ("TablesState", {"Properties": {"DeletionProtectionEnabled": False}}, "protection is"),
+        ("IngestQuarantine", {"Properties": {"BucketName": "ledgerock-try-a"}}, "the fixed name"),
+        ("IngestEvents", {"Properties": {"Of": {"Ref": "Gone"}}}, "refers to Gone"),
+        ("IngestEvents", {"Properties": {"Of": {"Fn::Sub": "a${Gone.Arn}"}}}, "refers to Gone"),
+        ("IngestEvents", {"DependsOn": ["Gone"]}, "depends on Gone"),
+        ("IngestEvents", {"Properties": {"Of": "${Token[TOKEN.1]}"}}, "nothing resolved"),
+        ("IngestEvents", {"Type": "AWS::KMS::Key"}, "is there without the key"),
+        ("IngestEvents", {"Type": "AWS::StepFunctions::Activity"}, "NAMES, NAMELESS"),
+        ("IngestEvents", {"Type": "Custom::AWS"}, "is a custom resource of the CDK"),
+        (
+            "IngestSubscriptionRole",
+            {"Properties": {"A": {"Effect": "Allow", "Action": ["kinesis:Put*"]}}},
+            "allows kinesis:Put*",
+        ),
+    ],
+)
+def test_what_must_not_be_is_seen(shaped: Shaped, resource: str, change: Json, said: str) -> None:
+    assert any(said in one for one in changed(shaped("functions-kinesis"), resource, change))
