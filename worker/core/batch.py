@@ -114,11 +114,13 @@ class BatchBuilder:
             ),
             apart={encode_key(key): parts for key, parts in self._apart.items()},
         )
-        bodies, leaves, rate = batch.bodies, batch.leaves, self._poster.rate
+        bodies, leaves, rate, apart = batch.bodies, batch.leaves, self._poster.rate, self._apart
         unresolved: set[int] = set()
         for key, evidence in self._evidence.items():
             try:
                 rated = rate(evidence)
+                if apart and key in apart:
+                    self._rate_parts(apart[key])
             except Exception as error:  # noqa: BLE001 - one call must not spoil its batch
                 self._failures.append((key, evidence, error))
                 continue
@@ -140,6 +142,14 @@ class BatchBuilder:
             batch.records -= 1 + batch.repeats.pop(encode_key(key), (0, 0))[0]
         self._evidence, self._repeats, self._apart, self._records = {}, {}, {}, 0
         return batch
+
+    def _rate_parts(self, parts: Mapping[int, Part]) -> None:
+        """Rate what a seal may leave of a call, whatever its watermark, so that committing can."""
+        left: Evidence | None = None
+        # What is of no day is always left; of days, the last ones are.
+        for day in sorted(parts, key=lambda day: (day > 0, -day)):
+            left = parts[day].evidence if left is None else merge(left, parts[day].evidence)
+            self._poster.rate(left)
 
     def take_failures(self) -> list[tuple[str, Evidence, Exception]]:
         """Return the calls of the last `build` whose pricing or attribution failed, and why."""

@@ -1,12 +1,15 @@
 """Sealing, the pure half: periods, and what is left of a batch."""
 
+from typing import Any
+
 import pytest
 
 from tests.calls import DAY, MICRO, NOON, PRO, call, fold, poster
 from tests.sealing import TODAY
-from worker.core.codec import Bodies
+from worker.core.batch import BatchBuilder
+from worker.core.codec import Bodies, encode_key
 from worker.core.errors import ConfigurationError
-from worker.core.evidence import Counts
+from worker.core.evidence import Counts, EvidenceRank, SourceRank
 from worker.core.ledger import MS_PER_DAY, Amounts
 from worker.core.seal import (
     GUARDED_DAYS,
@@ -151,3 +154,28 @@ def test_what_may_be_gone_by_now_follows_the_lowest_age() -> None:
     assert (sooner.told_after_days, sooner.expired_day) == (30, 71)
     later = sooner.told(400, 101 * MS_PER_DAY)
     assert (later.told_after_days, later.expired_day) == (30, 72)
+
+
+def test_a_call_of_which_a_part_cannot_be_posted_is_put_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A seal may leave that part alone, and committing must not fail for good then."""
+    midnight = TODAY * MS_PER_DAY
+    log, healthy = call(1, PLENTY, at_ms=midnight - 1), call(2, PLENTY, at_ms=midnight)
+    trail = call(1, source=SourceRank.API_EVENT, rank=EvidenceRank.SIGHTING, at_ms=midnight + 5)
+    real = POSTER.rate
+
+    def rate(one: Any) -> Any:
+        if one.occurred_at_ms == midnight + 5:
+            raise ZeroDivisionError("no such luck")
+        return real(one)
+
+    monkeypatch.setattr(POSTER, "rate", rate)
+    builder = BatchBuilder(POSTER)
+    for one in (log, trail, healthy):
+        builder.add(one)
+    batch = builder.build()
+    left, sealed = unsealed(batch, SEAL, POSTER)
+    assert (list(left.bodies), left.records, sealed) == ([encode_key(healthy.key)], 1, 0)
+    [(key, _, error)] = builder.take_failures()
+    assert (key, str(error)) == (log.key, "no such luck")
