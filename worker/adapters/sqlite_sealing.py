@@ -32,6 +32,10 @@ from worker.core.seal import (
 )
 
 SCAN_CHUNK: Final = 5_000
+
+REMAINS: Final = "remains"
+"""Under which name it is noted that the file may hold what was removed, until it is written anew."""
+
 DAY_LAST: Final = 2**31
 
 
@@ -153,6 +157,7 @@ class SqliteSealing(SqliteFile):
             if gone:
                 with self._transaction():
                     self._connection.executemany("DELETE FROM entry WHERE key = ?", gone)
+                    self._connection.execute("REPLACE INTO progress VALUES (?, '')", (REMAINS,))
             last = rows[-1][0]
             removed, looked_at = removed + len(gone), looked_at + len(rows)
             if on_progress is not None:
@@ -183,10 +188,13 @@ class SqliteSealing(SqliteFile):
             if unused:
                 seal = self._seal()
                 self._keep_seal(msgspec.structs.replace(seal, changes=seal.changes + 1))
+                run("REPLACE INTO progress VALUES (?, '')", (REMAINS,))
         self._known_interned.clear()
         self._decoder = Bodies(self._lookup)
-        if unused:
+        if self._note(REMAINS) is not None:
             self._write_anew()
+            with self._transaction():
+                run("DELETE FROM progress WHERE name = ?", (REMAINS,))
 
     def _write_anew(self) -> None:
         """Write the whole file anew. That takes its time, and as much room again."""

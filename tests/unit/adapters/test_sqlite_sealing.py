@@ -9,6 +9,7 @@ import pytest
 from tests.calls import DAY, NOON, PRO, asynchronous, book, call, entries, poster, snapshot
 from tests.sealing import TODAY, told
 from worker.adapters.sqlite_ledger import SqliteLedger
+from worker.core.codec import encode_key
 from worker.core.errors import LedgerockError
 from worker.core.evidence import Counts
 from worker.core.seal import KEPT_DAYS
@@ -68,7 +69,8 @@ async def test_what_dies_at_any_step_is_completed_by_the_next(tmp_path: Path, ma
         except DiesError:
             deaths += 1
         else:
-            assert deaths == 4  # the seal, that entries go, the entries, what only they named
+            # The seal, that entries go, the entries, what only they named, the file written anew.
+            assert deaths == 5
             return
         finally:
             await mortal.close()
@@ -83,6 +85,36 @@ async def test_what_dies_at_any_step_is_completed_by_the_next(tmp_path: Path, ma
         assert b"user3" in path.read_bytes()  # in its balance
         assert b":user/user3" not in path.read_bytes()
     pytest.fail("it never came to an end")
+
+
+@asynchronous
+async def test_the_file_is_written_anew_though_all_that_entries_named_is_used(
+    tmp_path: Path,
+) -> None:
+    """Also by the next who comes, if whoever removed them died before."""
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path)
+    old = [call(n, PLENTY, at_ms=LONG_AGO) for n in range(500)]
+    await book(ledger, POSTER, *old, call(900, PLENTY, at_ms=NOON))
+    await ledger.seal(TODAY)
+    await ledger.close()
+    assert all(_key_of(one.key) in path.read_bytes() for one in old)
+    mortal = Mortal(path)
+    mortal.left, mortal.made = 3, True
+    with pytest.raises(DiesError):
+        await mortal.expire(0, NOW)
+    await mortal.close()
+    ledger = SqliteLedger(path)
+    assert await ledger.expire(0, NOW) == 0
+    assert ledger._connection.execute("PRAGMA freelist_count").fetchone() == (0,)
+    assert await ledger.progress("remains") is None
+    await ledger.close()
+    content = path.read_bytes()
+    assert not any(_key_of(one.key) in content for one in old)
+
+
+def _key_of(key: str) -> bytes:
+    return encode_key(key)[1:]
 
 
 @asynchronous
