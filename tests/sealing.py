@@ -2,13 +2,22 @@
 
 from typing import Any
 
+import pytest
+
 from tests.calls import DAY, NOON
+from worker.adapters.clock import SystemClock
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.ports import Committed, Ledger
 
 TODAY = NOON // DAY
 """2026-10-01, as a UTC day."""
+
+
+@pytest.fixture(autouse=True)
+def long_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it be a month later by the machine's clock, in modules that import this."""
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _self: NOON + 30 * DAY)
 
 
 class FixedClock:

@@ -10,7 +10,7 @@ from tests.calls import DAY, NOON, asynchronous, book, call, fold, poster
 from tests.contract.test_forgetting import NAME, World, _alices, _world
 from tests.dynamodb import client, local_endpoint, new_prefix
 from tests.faults import FaultyClient, error
-from tests.sealing import TODAY, FixedClock
+from tests.sealing import TODAY, FixedClock, long_after, told
 from worker.adapters import dynamodb_sealing
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
@@ -19,6 +19,8 @@ from worker.core.errors import TransientError
 from worker.core.evidence import Counts
 from worker.core.ledger import Amounts
 from worker.core.seal import Seal
+
+__all__ = ["long_after"]
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)
@@ -258,3 +260,33 @@ async def test_sums_on_the_way_are_removed_by_their_keys() -> None:
         } == {"pk, sk"}
         [left] = [item async for item in ledger._seals._between("s#parts", "", "~")]
         assert left["sk"] == {"S": "000010.00000000.aa#000000#0000"}
+
+
+# --- A worker that sleeps --------------------------------------------------------------------
+
+
+@asynchronous
+async def test_who_slept_for_weeks_before_trying_again_slips_nothing_in() -> None:
+    """What it made up as fresh calls is sealed by the time that it wakes."""
+    async with client(local_endpoint()) as real:
+        prefix = new_prefix()
+        worker, sealer = open_at(prefix, real), open_at(prefix, real)
+        clock = FixedClock(NOON)
+        worker._clock = clock
+        await worker.progress("")
+        placed = worker._shards.get
+
+        async def asleep() -> int:
+            if clock.at_ms == NOON:
+                clock.at_ms = LATER
+                await sealer.seal(TODAY + 1)
+            return await placed()
+
+        worker._shards.get = asleep  # type: ignore[method-assign]
+        batch = fold(POSTER, [call(1, PLENTY)])
+        with pytest.raises(TransientError, match="stood still for a day"):
+            await worker.commit(batch, POSTER)
+        worker._heard_until = 0.0
+        assert told(await worker.commit(batch, POSTER)) == (0, 0, 0, 1)
+        verification = await sealer.verify()
+        assert (verification.entries, verification.differences) == (0, ())

@@ -17,14 +17,14 @@ from tests.contract.test_forgetting import (
     _sums,
     open_world,
 )
-from tests.sealing import TODAY, client_of, let_go, told
+from tests.sealing import TODAY, client_of, let_go, long_after, told
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
 from worker.core.errors import TransientError
 from worker.core.evidence import Counts
 from worker.core.seal import KEPT_DAYS
 
-__all__ = ["open_world"]
+__all__ = ["long_after", "open_world"]
 
 PLENTY = Counts(1_000, 500)
 LONG_AGO = NOON - (KEPT_DAYS + 2) * DAY

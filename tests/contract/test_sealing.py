@@ -25,7 +25,7 @@ from tests.calls import (
     snapshot,
 )
 from tests.contract.conftest import Open
-from tests.sealing import TODAY, client_of, let_go, told
+from tests.sealing import TODAY, client_of, let_go, long_after, told
 from worker import books
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.memory_ledger import MemoryLedger
@@ -46,6 +46,8 @@ from worker.core.registry import Calendar, PrincipalFact, Registry
 from worker.core.seal import KEPT_DAYS, NOTHING_SEALED, SealedSum
 from worker.pipeline import Window
 from worker.ports import Ledger, Rebooking
+
+__all__ = ["long_after"]
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)

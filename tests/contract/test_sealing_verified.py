@@ -1,18 +1,23 @@
 """Verifying sealed books: an entry that had to be there and is not, or is another one, is found."""
 
+import pytest
+
 from tests.calls import DAY, HOUR, NOON, asynchronous, book, call, entries, poster
 from tests.contract.conftest import Open
-from tests.sealing import TODAY, FixedClock, client_of, let_go
+from tests.sealing import TODAY, FixedClock, client_of, let_go, long_after
 from worker import books
 from worker.adapters import dynamodb_items as items
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.codec import encode_key
+from worker.core.errors import ConfigurationError
 from worker.core.evidence import Counts
 from worker.core.ledger import MS_PER_DAY
 from worker.pipeline import Window
 from worker.ports import Ledger
+
+__all__ = ["long_after"]
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)
@@ -157,3 +162,13 @@ async def test_entries_that_go_by_and_by_may_be_gone_without_another_command(
         assert (await ledger.seal_in_force()).expired_day == TODAY - 19
         verification = await ledger.verify()
         assert (verification.differences, verification.gone) == ((), 1)
+
+
+@asynchronous
+async def test_what_is_too_recent_is_not_sealed_by_any_ledger(open_ledger: Open) -> None:
+    async with open_ledger() as ledger:
+        await book(ledger, POSTER, call(1, PLENTY))
+        with pytest.raises(ConfigurationError, match="cannot be sealed before 2026-11-01"):
+            await ledger.seal(TODAY + 24)  # at noon of 2026-10-31, a month later
+        assert (await ledger.seal_in_force()).day == 0
+        assert (await ledger.seal(TODAY + 23)).is_complete

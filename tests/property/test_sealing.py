@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.calls import DAY, MICRO, NOON, PRO, UNLISTED, call, fold, poster, snapshot
 from tests.dynamodb import client, local_endpoint, new_prefix
-from tests.sealing import TODAY, FixedClock, let_go, told
+from tests.sealing import TODAY, FixedClock, let_go, long_after, told
 from worker import books
 from worker.adapters.dynamodb_ledger import DynamoLedger
 from worker.adapters.dynamodb_requests import Dynamo
@@ -38,6 +38,8 @@ from worker.core.ledger import MS_PER_DAY, Amounts, Leaf, Posting, amounts_of
 from worker.core.posting import Poster
 from worker.pipeline import Window
 from worker.ports import Ledger
+
+__all__ = ["long_after"]
 
 POSTERS = [poster(), poster(f"model,unit,usd\n{PRO},input_tokens,9\n{UNLISTED},output_tokens,1\n")]
 LATER = NOON + 60 * DAY

@@ -45,7 +45,7 @@ from worker.core.errors import TransientError
 from worker.core.forgotten import NOTE, Marks, Person, hide, marks_in
 from worker.core.ledger import MS_PER_DAY, Amounts, Entry, Leaf
 from worker.core.posting import Poster
-from worker.core.seal import GUARDED_DAYS, NOTHING_SEALED, Seal, unsealed, without
+from worker.core.seal import GUARDED_DAYS, NOTHING_SEALED, Seal, check_past, unsealed, without
 from worker.core.transactions import (
     BalanceKey,
     CallWrite,
@@ -264,7 +264,7 @@ class DynamoLedger(DynamoEntries):
         await self._note(transactions, outcome)
         lost: dict[bytes, bytes | None] = {}
         answers = await asyncio.gather(
-            *(self._transact(transaction, outcome.seal) for transaction in transactions),
+            *(self._transact(transaction, outcome.seal, today) for transaction in transactions),
             return_exceptions=True,
         )
         for transaction, answer in zip(transactions, answers, strict=True):
@@ -277,12 +277,12 @@ class DynamoLedger(DynamoEntries):
         return lost
 
     async def _transact(
-        self, transaction: Transaction, seal: Seal
+        self, transaction: Transaction, seal: Seal, today: int
     ) -> dict[bytes, bytes | None] | None:
         """Make one transaction.
 
         Calls that somebody may be sealing are booked on condition that the seal is still the
-        one that was heeded.
+        one that was heeded. Which these are was told by `today`, a UTC day.
 
         Returns:
             None if it was made. Otherwise it changed nothing, and these are its calls with
@@ -291,6 +291,8 @@ class DynamoLedger(DynamoEntries):
         shard = await self._shards.get()
         try:
             for attempt in range(ATTEMPTS_MAX):
+                if self._clock.now_ms() // MS_PER_DAY > today + 1:
+                    raise TransientError("this machine stood still for a day; commit it again")
                 # Made anew each time: a balance that conflicted is spread over shards by now,
                 # and one that was full has another layer.
                 request = self._request(transaction, shard)
@@ -456,6 +458,7 @@ class DynamoLedger(DynamoEntries):
 
     async def seal(self, day: int, on_progress: Callable[[int], None] | None = None) -> Seal:
         """Seal everything before a day, while others book; see `dynamodb_sealing`."""
+        check_past(day, self._clock.now_ms())
         await self._prepare()
         sealing = Sealing(
             self, self._seals, settle_seconds=self._settle_seconds, on_progress=on_progress

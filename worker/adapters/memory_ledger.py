@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from worker.adapters.clock import SystemClock
 from worker.adapters.ledger_reading import (
     NOTHING_KNOWN,
     calls_of,
@@ -48,21 +49,27 @@ from worker.core.seal import (
     NOTHING_SEALED,
     Seal,
     SealedSum,
+    check_past,
     may_go,
     unsealed,
     without,
 )
 from worker.core.spend import Spend
-from worker.ports import Committed, Rebooking, Verification
+from worker.ports import Clock, Committed, Rebooking, Verification
 
 SCAN_CHUNK: Final = 5_000
 
 
 class MemoryLedger:
-    """A `worker.ports.Ledger` in dictionaries."""
+    """A `worker.ports.Ledger` in dictionaries.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Tells what may be sealed.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
         """Start with empty books."""
+        self._clock = clock or SystemClock()
         self._bodies_by_key: dict[bytes, bytes] = {}
         self._interned: dict[int, bytes] = {}
         self._balances: dict[int, Amounts] = {}
@@ -221,6 +228,7 @@ class MemoryLedger:
 
     async def seal(self, day: int, on_progress: Callable[[int], None] | None = None) -> Seal:
         """Seal everything before a day; see the port."""
+        check_past(day, self._clock.now_ms())
         first = self._seal.day
         if day <= first:
             return self._seal

@@ -44,7 +44,7 @@ from worker.core.money import PICO_PER_USD
 from worker.core.posting import Poster
 from worker.core.seal import unsealed, without
 from worker.core.spend import LOCAL_DAYS_OFF, Spend, SpendSums, is_nobody
-from worker.ports import Committed, Rebooking, Verification
+from worker.ports import Clock, Committed, Rebooking, Verification
 
 KEYS_PER_LOOKUP: Final = 500
 INTERNED_KNOWN_MAX: Final = 200_000
@@ -57,14 +57,17 @@ class SqliteLedger(SqliteSealing):
         path: The file; made if missing.
         discard: Do everything in one transaction that is never committed: a dry run sees its
             own bookings, and the file stays as it was. A missing file is not made.
+        clock: Tells what may be sealed.
 
     Raises:
         ConfigurationError: The file is not a ledger, is of a newer version, or cannot be opened.
     """
 
-    def __init__(self, path: Path | str, *, discard: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, discard: bool = False, clock: Clock | None = None
+    ) -> None:
         """Open or create the file."""
-        super().__init__(path, discard=discard)
+        super().__init__(path, discard=discard, clock=clock)
         self._marks_note: str | None = None
 
     async def commit(self, batch: Batch, poster: Poster, *, touched: bool = False) -> Committed:

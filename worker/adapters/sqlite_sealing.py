@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from worker.adapters.clock import SystemClock
 from worker.adapters.ledger_reading import check_sealable
 from worker.adapters.ledger_sealing import (
     expires_before_ms,
@@ -24,17 +25,19 @@ from worker.core.seal import (
     NOTE,
     Seal,
     SealedSum,
+    check_past,
     decode_amounts,
     encode_amounts,
     may_go,
     seal_in,
     seal_note,
 )
+from worker.ports import Clock
 
 SCAN_CHUNK: Final = 5_000
 
 REMAINS: Final = "remains"
-"""Under which name it is noted that the file may hold what was removed, until it is written anew."""
+"""Under which name it is noted that the file holds remains of what was removed."""
 
 DAY_LAST: Final = 2**31
 
@@ -42,9 +45,12 @@ DAY_LAST: Final = 2**31
 class SqliteSealing(SqliteFile):
     """The part of an embedded ledger that seals; arguments as for `SqliteFile`."""
 
-    def __init__(self, path: Path | str, *, discard: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, discard: bool = False, clock: Clock | None = None
+    ) -> None:
         """Open or create the file."""
         super().__init__(path, discard=discard)
+        self._clock = clock or SystemClock()
         self._known_interned: set[int] = set()
         self._decoder = Bodies(self._lookup)
         self._seal_changes = 0
@@ -90,6 +96,7 @@ class SqliteSealing(SqliteFile):
 
     async def seal(self, day: int, on_progress: Callable[[int], None] | None = None) -> Seal:
         """Seal everything before a day, in one transaction; see the port."""
+        check_past(day, self._clock.now_ms())
         with self._transaction():
             seal = self._seal()
             if day <= seal.day:

@@ -213,15 +213,29 @@ def check_closed(period: str, now_ms: int) -> int:
         ConfigurationError: It is no period, or ended too short a while ago.
     """
     day = day_after(period)
-    may_from_ms = (day + LATE_DAYS) * MS_PER_DAY
-    if now_ms < may_from_ms:
+    check_past(day, now_ms, period)
+    return day
+
+
+def check_past(day: int, now_ms: int, period: str = "") -> None:
+    """Refuse a watermark that is so recent that deliveries from before it may still come.
+
+    Args:
+        day: The watermark, a UTC day.
+        now_ms: Time of now, epoch milliseconds UTC.
+        period: How to name what it is the end of.
+
+    Raises:
+        ConfigurationError: Says from when on it may be.
+    """
+    if now_ms < (day + LATE_DAYS) * MS_PER_DAY:
         when = day_text(min(day + LATE_DAYS, _LAST_DAY))
+        what, ends = period or "a period", day_text(min(day, _LAST_DAY))
         message = (
-            f"{period} cannot be sealed before {when}: it ends on {day_text(day)} at 00:00 UTC, "
+            f"{what} cannot be sealed before {when}: it ends on {ends} at 00:00 UTC, "
             f"and deliveries may come {LATE_DAYS} days late; seal an earlier period"
         )
         raise ConfigurationError(message)
-    return day
 
 
 # --- Batches ---------------------------------------------------------------------------------

@@ -237,8 +237,11 @@ class Ledger(Protocol):
             The seal that is in force, complete.
 
         Raises:
+            ConfigurationError: The day was so short a while ago that deliveries from before it
+                may still come (`core.seal.LATE_DAYS`).
             LedgerCorruptError: Balances are not the sum of their entries, so that their sums
                 cannot be vouched for; none are stored.
+            TransientError: Somebody else is sealing, or forgetting a person, at the same time.
         """
 
     async def sealed_sums(

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.calls import DAY, NOON, PRO, asynchronous, book, call, entries, poster, snapshot
-from tests.sealing import TODAY, told
+from tests.sealing import TODAY, long_after, told
 from worker.adapters.sqlite_ledger import SqliteLedger
 from worker.core.codec import encode_key
 from worker.core.errors import LedgerockError
 from worker.core.evidence import Counts
 from worker.core.seal import KEPT_DAYS
+
+__all__ = ["long_after"]
 
 POSTER = poster()
 PLENTY = Counts(1_000, 500)

@@ -2,10 +2,12 @@
 
 from tests.calls import DAY, NOON, asynchronous, entries
 from tests.records import line, log
-from tests.sealing import TODAY
+from tests.sealing import TODAY, long_after
 from tests.unit.test_pipeline import lines, pipeline
 from worker.core.results import DeliveryResult
 from worker.ports import Delivery
+
+__all__ = ["long_after"]
 
 
 @asynchronous
