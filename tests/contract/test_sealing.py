@@ -42,7 +42,7 @@ from worker.core.evidence import (
     call_key,
 )
 from worker.core.ledger import MS_PER_DAY, Amounts, Leaf
-from worker.core.registry import Calendar, PrincipalFact, Registry
+from worker.core.registry import Calendar, Registry
 from worker.core.seal import KEPT_DAYS, NOTHING_SEALED, SealedSum
 from worker.pipeline import Window
 from worker.ports import Ledger, Rebooking
@@ -491,14 +491,3 @@ async def test_verify_finds_entries_that_are_not_what_the_seal_says(open_ledger:
         differences = (await ledger.verify()).differences
         [found] = [one for one in differences if one.leaf == leaf]
         assert (found.sealed, found.seal_day) == (wrong.amounts, TODAY)
-
-
-@asynchronous
-async def test_mapped_principals_of_sealed_days_stay_with_who_paid(open_ledger: Open) -> None:
-    async with open_ledger() as ledger:
-        await _filled(ledger)
-        await ledger.seal(TODAY)
-        team = poster(registry=Registry(principals=[PrincipalFact("user/*", team="search")]))
-        assert (await books.rebook(ledger, team, Window())).sealed == 2
-        totals = await ledger.totals("team")
-        assert {name: amounts.calls for name, amounts in totals.items()} == {"": 2, "search": 1}

@@ -1,4 +1,4 @@
-"""Verifying sealed books: an entry that had to be there and is not, or is another one, is found."""
+"""Sealed books: what verify finds in them, what may be gone of them, what nothing changes."""
 
 import pytest
 
@@ -14,6 +14,7 @@ from worker.core.codec import encode_key
 from worker.core.errors import ConfigurationError
 from worker.core.evidence import Counts
 from worker.core.ledger import MS_PER_DAY
+from worker.core.registry import PrincipalFact, Registry
 from worker.pipeline import Window
 from worker.ports import Ledger
 
@@ -172,3 +173,15 @@ async def test_what_is_too_recent_is_not_sealed_by_any_ledger(open_ledger: Open)
             await ledger.seal(TODAY + 24)  # at noon of 2026-10-31, a month later
         assert (await ledger.seal_in_force()).day == 0
         assert (await ledger.seal(TODAY + 23)).is_complete
+
+
+@asynchronous
+async def test_mapped_principals_of_sealed_days_stay_with_who_paid(open_ledger: Open) -> None:
+    async with open_ledger() as ledger:
+        seen = [call(n, PLENTY, at_ms=NOON - (n // 2) * DAY) for n in range(1, 4)]
+        await book(ledger, POSTER, *seen)
+        await ledger.seal(TODAY)
+        team = poster(registry=Registry(principals=[PrincipalFact("user/*", team="search")]))
+        assert (await books.rebook(ledger, team, Window())).sealed == 2
+        totals = await ledger.totals("team")
+        assert {name: amounts.calls for name, amounts in totals.items()} == {"": 2, "search": 1}
