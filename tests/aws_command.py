@@ -27,6 +27,8 @@ GLOBAL_OPTIONS: Final = {"--region", "--profile", "--query", "--output"}
 """Options of every command, each with a value."""
 FILE_COMMANDS: Final = {"ls", "cp", "sync", "rm", "rb", "mb"}
 """Of `aws s3`, which is no service's API: known by name alone, and not run."""
+ADDED: Final = {("ecr", "get-login-password"): "get-authorization-token"}
+"""Commands that the program has beside the API's, and what they ask. They are not run."""
 RENAMED: Final = {("sns", "subscribe", "--notification-endpoint"): "Endpoint"}
 """Options that the program calls otherwise, for the API's name means something else there."""
 BY_SHELL: Final = re.compile(r"\$")
@@ -95,7 +97,7 @@ def parse(words: Sequence[str]) -> Command:
             message = f"aws {service} wait has no {operation!r}"
             raise CommandError(message)
     else:
-        asked = operation
+        asked = ADDED.get((service, operation), operation)
     query = found.get("--query", "")
     if query:
         jmespath.compile(query)
@@ -236,8 +238,9 @@ def _json(text: str, option: str) -> Any:
 
 def run(command: Command, client_of: Callable[[str], Any]) -> str:
     """Run a command; return what it prints."""
-    if command.service == "s3" and command.operation in FILE_COMMANDS:
-        message = "aws s3 is checked, but not run"
+    is_of_files = command.service == "s3" and command.operation in FILE_COMMANDS
+    if is_of_files or (command.service, command.operation) in ADDED:
+        message = f"aws {command.service} {command.operation} is checked, but not run"
         raise CommandError(message)
     client = client_of(command.service)
     method = command.operation.replace("-", "_")
