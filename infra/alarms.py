@@ -27,11 +27,11 @@ def alarms_of(watched: Watched) -> Iterator[Alarm]:
     """Yield the alarms of a stage."""
     doctor = f"`ledgerock doctor --stage-path {watched.config.path.rstrip('/')}`"
     yield from _booking(watched, doctor)
-    yield from _unreadable(watched)
+    yield from _unreadable(watched, doctor)
     yield from _uncharged(watched)
     yield from _due_work(watched, doctor)
     if watched.config.enforcement.by != "off":
-        yield _suspensions(watched, doctor)
+        yield _suspensions(watched)
     if watched.tells_people:
         yield from _people(watched, doctor)
     if watched.service is not None:
@@ -88,11 +88,12 @@ def _booking(watched: Watched, doctor: str) -> Iterator[Alarm]:
     )
 
 
-def _unreadable(watched: Watched) -> Iterator[Alarm]:
+def _unreadable(watched: Watched, doctor: str) -> Iterator[Alarm]:
     """Alarms on what went into quarantine."""
+    place = f"{_books(watched)} --quarantine s3://BUCKET/quarantine"
     mend = (
-        "`ledgerock quarantine list` says what does not fit, `ledgerock quarantine redrive ID`"
-        " books it once it does."
+        f"`ledgerock quarantine list {place}` says what does not fit, `ledgerock quarantine redrive"
+        f" ID {place}` books it once it does. {doctor} names the bucket."
     )
     yield Alarm(
         name="quarantined",
@@ -133,6 +134,7 @@ def _unreadable(watched: Watched) -> Iterator[Alarm]:
 
 def _uncharged(watched: Watched) -> Iterator[Alarm]:
     """Alarms on calls that cost something that is not known."""
+    books = _books(watched)
     yield Alarm(
         name="unpriced",
         severity="ticket",
@@ -140,8 +142,8 @@ def _uncharged(watched: Watched) -> Iterator[Alarm]:
         threshold=0,
         means="In the last hour calls were booked without a rate: they count, but cost nothing in"
         " any sum or budget.",
-        mend="`ledgerock report --by model` names the model; add a price, then"
-        " `ledgerock rebook --pending`.",
+        mend=f"`ledgerock report --by model {books}` names the model; add a price, then"
+        f" `ledgerock rebook --pending {books}`.",
     )
     if not watched.config.cross_check:
         # With it every call may be seen without counts first, and get them from its log.
@@ -152,8 +154,8 @@ def _uncharged(watched: Watched) -> Iterator[Alarm]:
             threshold=0,
             means="In the last hour calls were booked without counts: they count, but cost nothing"
             " in any sum or budget.",
-            mend="`ledgerock report --by model` names the model; a log that comes later mends it"
-            " by itself.",
+            mend=f"`ledgerock report --by model {books}` names the model; a log that comes later"
+            " mends it by itself.",
         )
 
 
@@ -184,21 +186,21 @@ def _due_work(watched: Watched, doctor: str) -> Iterator[Alarm]:
     )
 
 
-def _suspensions(watched: Watched, doctor: str) -> Alarm:
+def _suspensions(watched: Watched) -> Alarm:
     return Alarm(
         name="suspensions-failed",
         severity="page",
         metric=watched.own("suspensions_failed"),
         threshold=0,
         means="Somebody could not be suspended or restored: spend goes on, or work stands still.",
-        mend=f"The event `Suspension Failed` and `ledgerock principals show` say who and why;"
-        f" {doctor} says which permission is missing.",
+        mend="The event `Suspension Failed` says who, why, and which permission is missing;"
+        f" `ledgerock principals list {_books(watched)}` shows everybody.",
     )
 
 
 def _people(watched: Watched, doctor: str) -> Iterator[Alarm]:
     """Alarms on messages that do not reach anybody."""
-    mend = f"{doctor} says which subscription is not confirmed, or what the webhook answers."
+    mend = f"{doctor} says which subscription is not confirmed, the log what the webhook answers."
     yield Alarm(
         name="people-late",
         severity="ticket",
@@ -214,7 +216,7 @@ def _people(watched: Watched, doctor: str) -> Iterator[Alarm]:
         metric=watched.own("people_given_up"),
         threshold=0,
         means="A message to people was given up: nobody was told of a budget, and nobody will be.",
-        mend=f"{mend} `ledgerock budgets list` shows where budgets stand.",
+        mend=f"{mend} `ledgerock budgets list {_books(watched)}` shows where budgets stand.",
     )
 
 
@@ -229,8 +231,8 @@ def _container(watched: Watched, doctor: str) -> Iterator[Alarm]:
         periods=2,
         means="A worker has stopped receiving, because most of the latest records were"
         " quarantined.",
-        mend="`ledgerock quarantine list` says what does not fit; point the source elsewhere, or"
-        " deploy a version that reads it.",
+        mend=f"`ledgerock quarantine list {_books(watched)} --quarantine s3://BUCKET/quarantine`"
+        " says what does not fit; point the source elsewhere, or deploy a version that reads it.",
     )
     yield Alarm(
         name="batches-failed",
@@ -239,8 +241,8 @@ def _container(watched: Watched, doctor: str) -> Iterator[Alarm]:
         threshold=0,
         means="A batch ended with an error that nobody expected; it is tried again delivery by"
         " delivery.",
-        mend=f"`aws logs tail {watched.config.name}-worker --since 1h` has the error; go back to the"
-        " version before if it began with a deployment.",
+        mend=f"`aws logs tail {watched.config.name}-worker --since 1h` has the error; go back to"
+        " the version before if it began with a deployment.",
     )
     yield Alarm(
         name="receives-failed",
@@ -251,3 +253,8 @@ def _container(watched: Watched, doctor: str) -> Iterator[Alarm]:
         means="For fifteen minutes polls of a queue or stream have failed.",
         mend=f"{doctor} says which permission or source is missing.",
     )
+
+
+def _books(watched: Watched) -> str:
+    """Return what tells a command which ledger is meant."""
+    return f"--ledger dynamodb:{watched.config.name}"

@@ -54,7 +54,9 @@ def _ingestion(watched: Watched, doctor: str) -> Iterator[Alarm]:
         means="Messages were given up after many attempts and lie in the dead-letter queue: their"
         " calls are not booked.",
         mend=f"{doctor} says what refuses them; then `aws sqs start-message-move-task --source-arn"
-        f" {dead_letters.queue_arn} --destination-arn {watched.ingest.queue.queue_arn}`.",
+        f" {dead_letters.queue_arn} --destination-arn {watched.ingest.queue.queue_arn}`. A message"
+        " with `KinesisBatchInfo` only names what lay in the stream then: replay the logs of that"
+        " time.",
     )
     if watched.announcing.undelivered is not None:
         undelivered = watched.announcing.undelivered.queue_name
@@ -63,10 +65,11 @@ def _ingestion(watched: Watched, doctor: str) -> Iterator[Alarm]:
             severity="ticket",
             metric=queue_metric(undelivered, "ApproximateNumberOfMessagesVisible"),
             threshold=0,
-            means="Emails on budgets could not be delivered, or events on the bus not be"
-            " decrypted, and were put aside.",
+            means="Emails on budgets could not be delivered, events on the bus not be decrypted, or"
+            " events start no workflow, and were put aside.",
             mend=f"`aws sqs receive-message --queue-url {watched.announcing.undelivered.queue_url}`"
-            f" shows which; {doctor} says which subscription is not confirmed.",
+            f" shows which; {doctor} says which subscription is not confirmed. An event that"
+            " started no workflow is announced again by itself, as long as it is due.",
         )
     if watched.ingest.stream is not None:
         yield from _stream(watched.ingest.stream.stream_name, doctor)
@@ -129,7 +132,7 @@ def _logs(metric: str, doctor: str) -> Iterator[Alarm]:
         periods=2,
         means="For half an hour models were called in this Region and no invocation log was"
         " delivered: somebody switched logging off, or elsewhere.",
-        mend=f"{doctor} shows where logs go; deploying the stage again switches them back.",
+        mend=f"{doctor} shows where logs go, and the command that switches them back.",
     )
 
 

@@ -23,8 +23,8 @@ class Announcing(Construct):
     Attributes:
         bus: Takes Ledgerock's own events.
         people: Emails; None if nobody is to have any.
-        undelivered: Emails that could not be delivered, and events that could not be decrypted;
-            None where neither can be.
+        undelivered: Emails that could not be delivered, events that could not be decrypted, and
+            events that started no workflow; None where there can be none of them.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class Announcing(Construct):
     ) -> None:
         super().__init__(scope, name)
         self.undelivered: sqs.Queue | None = None
-        if config.people.emails or encryption.key is not None:
+        starts_workflows = config.enforcement.by == "workflows"
+        if config.people.emails or encryption.key is not None or starts_workflows:
             self.undelivered = make_dead_letters(
                 self, "Undelivered", f"{config.name}-undelivered", encryption.key
             )

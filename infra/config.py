@@ -36,6 +36,8 @@ differences for Fargate")."""
 IAM_REGION: Final = "us-east-1"
 """Where IAM's control plane is, and its endpoint for private networks (AWS documentation: "Create a
 VPC endpoint for IAM")."""
+SUSPENDED_KINDS: Final = ("user", "role", "session", "agent")
+"""What ids of principals begin with that can be suspended."""
 _STAGE: Final = re.compile(r"[a-z][a-z0-9-]{0,15}", re.ASCII)
 _NAME_LENGTH_MAX: Final = 32
 """Of prefix and stage together: the longest name that begins with them stays below 64 letters."""
@@ -264,6 +266,13 @@ def _contradictions(config: StageConfig) -> Iterator[str]:
         yield "image: source `repository` needs `repository` and `version`"
     if config.enforcement.by == "off" and config.enforcement.mode == "detach":
         yield "enforcement: mode `detach` without anybody who suspends; set `by`"
+    for pattern in config.enforcement.protected:
+        kind = pattern.partition("/")[0]
+        if kind not in SUSPENDED_KINDS and "*" not in kind:
+            yield (
+                f"enforcement.protected: {pattern!r} is nobody's id; give user/ACCOUNT/NAME, "
+                'role/ACCOUNT/NAME, or a pattern as "role/*/break-glass*"'
+            )
     accounts = [one.account for one in config.sources]
     if len(accounts) != len(set(accounts)):
         yield "sources: an account stands there twice; give all of its Regions in one entry"
@@ -324,6 +333,11 @@ def _wrong_network(config: StageConfig) -> Iterator[str]:
         yield (
             "network.private: there is no way to the webhook from it; let something else post what "
             "comes on the bus, or leave out people.webhook"
+        )
+    if config.logs.via == "s3" and config.sources:
+        yield (
+            "network.private: buckets of other Regions cannot be reached from it; give logs.via "
+            "`kinesis`, or no private network"
         )
     by = config.enforcement.by
     asks_iam = by == "worker" or (by == "workflows" and config.keys)

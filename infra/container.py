@@ -86,6 +86,8 @@ class Container(Construct):
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
             enable_ecs_managed_tags=True,
         )
+        # Tasks that cannot pull their image trip the circuit breaker: rights and routes first.
+        self.service.node.add_dependency(self.network, self._execution)
         self._scale()
 
     # --- The task -----------------------------------------------------------------------------
@@ -93,6 +95,7 @@ class Container(Construct):
     def _task(self) -> ecs.FargateTaskDefinition:
         parts, config = self._parts, self._parts.config
         image = Image(self, "Image", config, "worker")
+        self._execution = self._execution_role(image)
         task = ecs.FargateTaskDefinition(
             self,
             "Task",
@@ -104,7 +107,7 @@ class Container(Construct):
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
             task_role=self._task_role().without_policy_updates(),
-            execution_role=self._execution_role(image).without_policy_updates(),
+            execution_role=self._execution.without_policy_updates(),
         )
         linux = ecs.LinuxParameters(self, "Linux", init_process_enabled=True)
         linux.drop_capabilities(ecs.Capability.ALL)
@@ -163,7 +166,8 @@ class Container(Construct):
             self,
             "ExecutionRole",
             config,
-            trusted=self._tasks(),
+            # Conditions on the source are documented for the role of a task alone.
+            trusted=iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
             description=f"{config.name}-worker: starts tasks",
             statements=[
                 *permissions.pulling(image.repository),

@@ -106,8 +106,13 @@ class Encryption(Construct):
 
 
 def removal_policy(config: StageConfig) -> cdk.RemovalPolicy:
-    """Return what becomes of data when a stack is deleted."""
-    return cdk.RemovalPolicy.RETAIN if config.data.keep else cdk.RemovalPolicy.DESTROY
+    """Return what becomes of data when a stack is deleted, or a resource replaced.
+
+    What is kept goes all the same if its own creation is rolled back: a first deployment that
+    failed could not be repeated beside it.
+    """
+    keep = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+    return keep if config.data.keep else cdk.RemovalPolicy.DESTROY
 
 
 def _allow(

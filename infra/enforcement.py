@@ -139,7 +139,8 @@ class Enforcement(Construct):
                 targets.SfnStateMachine(
                     machine,
                     role=role.without_policy_updates(),
-                    dead_letter_queue=parts.ingest.dead_letters,
+                    # Not beside what is to be booked: these go back onto the bus.
+                    dead_letter_queue=parts.announcing.undelivered,
                     max_event_age=cdk.Duration.hours(START_HOURS),
                     retry_attempts=START_ATTEMPTS,
                 )

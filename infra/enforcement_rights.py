@@ -100,7 +100,11 @@ def own_is_denied(config: StageConfig) -> iam.PolicyStatement:
         sid="NeverOurs",
         effect=iam.Effect.DENY,
         actions=[*INLINE, *ATTACH, *TAG, UPDATE_KEY, *_POLICY_CHANGES],
-        resources=[_arn(f"{kind}{config.path}*") for kind in ("user", "role", "policy")],
+        resources=[
+            *(_arn(f"{kind}{config.path}*") for kind in ("user", "role", "policy")),
+            # Those of other stages in the account.
+            _arn(f"role/{config.prefix}/*"),
+        ],
     )
 
 

@@ -27,6 +27,8 @@ DUE_SECONDS: Final = 300
 """Timeout of the monitor: one suspension may take most of two minutes. Several may run at once."""
 
 QUEUE_BATCH: Final = 500
+OBJECTS_BATCH: Final = 50
+"""Each message may name an object of thousands of calls, and all are to be read in time."""
 STREAM_BATCH: Final = 1_000
 NOTICE_BATCH: Final = 100
 WINDOW_SECONDS: Final = 1
@@ -96,7 +98,7 @@ class Functions(Construct):
             "QueueSource",
             target=function,
             event_source_arn=queue.queue_arn,
-            batch_size=QUEUE_BATCH,
+            batch_size=OBJECTS_BATCH if parts.config.logs.via == "s3" else QUEUE_BATCH,
             max_batching_window=cdk.Duration.seconds(WINDOW_SECONDS),
             report_batch_item_failures=True,
             # Pollers beyond what is reserved would be refused, and messages thrown away for it.

@@ -36,7 +36,10 @@ FUNCTION_SECONDS: Final = 60
 VISIBILITY_SECONDS: Final = {"functions": 6 * FUNCTION_SECONDS, "container": 60}
 """Lambda wants six times the function's timeout (AWS documentation: "Using Lambda with Amazon
 SQS"); the container prolongs what it works on by itself."""
-RECEIVES_MAX: Final = 10
+RECEIVES_MAX: Final = 200
+"""What cannot be read the worker puts into quarantine by itself. Everything else that is given back
+waits for something to be mended, for which there is to be time: 20 hours of functions, more of a
+container."""
 STREAM_DAYS: Final = 7
 """How long an outage may last before log records are lost."""
 

@@ -44,6 +44,8 @@ class LedgerStack(StageStack):
         self.encryption = Encryption(self, "Encryption", config)
         self.tables = LedgerTables(self, "Tables", config, self.encryption)
         self.ingest = Ingest(self, "Ingest", config, self.encryption)
+        # What may be refused comes first: protected tables would stay behind a failed deployment.
+        self.tables.node.add_dependency(self.ingest)
         self.announcing = Announcing(self, "Announcing", config, self.encryption)
         self.workers = Workers(
             self, config, self.encryption, self.tables, self.ingest, self.announcing

@@ -108,6 +108,8 @@ def for_emulator(template: Json, name: str) -> tuple[Json, set[str]]:
         if key not in dropped
     }
     for one in kept.values():
+        if one.get("DeletionPolicy") == "RetainExceptOnCreate":
+            one["DeletionPolicy"] = "Retain"  # LocalStack does not know the other
         depends = one.pop("DependsOn", [])
         depends = [depends] if isinstance(depends, str) else depends
         if left := [key for key in depends if key not in dropped]:

@@ -202,7 +202,7 @@ def test_what_stays_when_a_stack_goes(
     retained = {
         stack.resources[name]
         for name, one in made.ledger["Resources"].items()
-        if one.get("DeletionPolicy") == "Retain"
+        if one.get("DeletionPolicy") == "RetainExceptOnCreate"
     }
     assert bool(retained) is keep
     assert {name.rpartition("/")[2] for _, name in left} == {

@@ -345,11 +345,13 @@ def _features(made: Synthesised) -> Iterator[str]:
 
 
 def _policies(made: Synthesised) -> Iterator[str]:
-    expected = "Retain" if made.config.data.keep else "Delete"
+    kept = made.config.data.keep
+    expected = {"Retain", "RetainExceptOnCreate"} if kept else {"Delete"}
     for stack, name, resource in made.resources():
         found = {resource.get(key, "Delete") for key in ("DeletionPolicy", "UpdateReplacePolicy")}
-        if resource["Type"] in KEPT and found != {expected}:
-            yield f"{stack}/{name} ({resource['Type']}): {sorted(found)}; data.keep says {expected}"
+        if resource["Type"] in KEPT and found != expected:
+            wanted = " and ".join(sorted(expected))
+            yield f"{stack}/{name} ({resource['Type']}): {sorted(found)}; data.keep says {wanted}"
         if not made.config.data.keep and found != {"Delete"}:
             yield f"{stack}/{name} ({resource['Type']}): stays when the stack goes"
         if resource["Type"] == "AWS::DynamoDB::Table":

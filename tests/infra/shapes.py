@@ -84,7 +84,7 @@ SHAPES: Final[Mapping[str, Json]] = {
     "container-everything": {
         **_ON,
         "shape": "container",
-        "logs": {"via": "s3", "bodies": True},
+        "logs": {"bodies": True},
         "network": {"private": True},
         "people": {"emails": ["people@example.com"]},
     },
@@ -97,8 +97,9 @@ SHAPES: Final[Mapping[str, Json]] = {
     },
     "sources-accounts": {
         "account": ACCOUNT,
-        "logs": {"via": "s3"},
+        "logs": {"via": "s3", "bodies": True},
         "enforcement": {"by": "workflows"},
+        "data": {"customer_key": True},
         "sources": [{"account": MEMBER, "regions": ["us-east-1", "eu-west-1"]}],
     },
 }

@@ -243,7 +243,7 @@ def test_commands_that_alarms_name_exist(name: str, capsys: pytest.CaptureFixtur
         for alarm in seen(name).alarms.values()
         for command in re.findall(r"`ledgerock ([^`]+)`", alarm["AlarmDescription"])
     }
-    assert ("quarantine", "list") in commands
+    assert ("quarantine", "list") in {words[:2] for words in commands}
     for words in commands:
         plain = itertools.takewhile(lambda word: not word.startswith("-"), words)
         named = [word for word in plain if word.islower()]

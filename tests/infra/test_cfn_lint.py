@@ -18,6 +18,7 @@ TELLING = (
     ("functions-everything", "Receiver-eu-west-1"),
     ("functions-subscription", "Ledger"),
     ("container-everything", "Ledger"),
+    ("container-private", "Ledger"),
     ("container-nothing", "Ledger"),
 )
 """Shapes, and stacks of theirs."""

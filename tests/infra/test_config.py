@@ -301,6 +301,26 @@ CONTRADICTIONS: list[tuple[Json, str]] = [
             "comes on the bus, or leave out people.webhook"
         ),
     ),
+    (
+        {
+            "shape": "container",
+            "network": {"private": True},
+            "logs": {"via": "s3"},
+            "account": "111122223333",
+            "sources": [{"account": "444455556666", "regions": ["us-east-1"]}],
+        },
+        (
+            "network.private: buckets of other Regions cannot be reached from it; give logs.via "
+            "`kinesis`, or no private network"
+        ),
+    ),
+    (
+        {"enforcement": {"by": "worker", "protected": ["role/*/admin", "*", "alice"]}},
+        (
+            "enforcement.protected: 'alice' is nobody's id; give user/ACCOUNT/NAME, "
+            'role/ACCOUNT/NAME, or a pattern as "role/*/break-glass*"'
+        ),
+    ),
     *[
         (
             {

@@ -161,7 +161,7 @@ def test_events_start_workflows(shaped: Shaped, purpose: str) -> None:
     [target] = rule["Targets"]
     machine = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:{NAME}-{purpose}"
     assert target["Arn"].endswith(f"stateMachine:{NAME}-{purpose}")
-    assert target["DeadLetterConfig"]["Arn"].endswith(f":{NAME}-dead-letters")
+    assert target["DeadLetterConfig"]["Arn"].endswith(f":{NAME}-undelivered")
     assert target["RetryPolicy"] == {
         "MaximumEventAgeInSeconds": 86_400,
         "MaximumRetryAttempts": 185,

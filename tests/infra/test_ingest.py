@@ -57,7 +57,7 @@ def test_messages_that_are_received_too_often_go_to_the_dead_letters_and_back() 
     template = ledger()
     assert queue(template, "events")["RedrivePolicy"] == {
         "deadLetterTargetArn": DEAD_LETTERS,
-        "maxReceiveCount": 10,
+        "maxReceiveCount": 200,
     }
     dead_letters = queue(template, "dead-letters")
     assert dead_letters["RedriveAllowPolicy"] == {
@@ -188,9 +188,11 @@ def test_the_log_group_and_buckets_survive_or_not(keep: bool, policy: str) -> No
         for one in ledger(data={"keep": keep}).whole("AWS::Logs::LogGroup")
         if one["Properties"]["LogGroupName"] == GROUP
     ]
-    assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == policy
+    assert group["UpdateReplacePolicy"] == policy
+    assert group["DeletionPolicy"] == {"Retain": "RetainExceptOnCreate"}.get(policy, policy)
     buckets = ledger(data={"keep": keep}, **VIA_S3).whole("AWS::S3::Bucket")
-    assert [one["DeletionPolicy"] for one in buckets] == [policy, policy]
+    assert [one["UpdateReplacePolicy"] for one in buckets] == [policy, policy]
+    assert [one["DeletionPolicy"] for one in buckets] == [group["DeletionPolicy"]] * 2
 
 
 def test_bedrock_may_write_log_objects_and_nothing_else() -> None:

@@ -76,6 +76,10 @@ NOT_BY_CODE: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset({"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"}),
         "services use the stage's key, in the caller's name",
     ),
+    "KeysElsewhere": (
+        frozenset({"kms:Decrypt"}),
+        "S3 uses the stage's keys of other Regions and accounts, in the caller's name",
+    ),
     "Buckets": (
         frozenset({"s3:ListBucket"}),
         "without it S3 says of a missing object that it is denied",

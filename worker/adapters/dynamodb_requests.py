@@ -7,6 +7,7 @@ reuse the request token, so that a transaction whose answer was lost is not made
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -120,7 +121,11 @@ class Dynamo:
         async with self._opening:
             if self._client is None:
                 try:
-                    context = get_session().create_client("dynamodb", config=client_config())
+                    # The SDK for Python itself knows AWS_DEFAULT_REGION alone.
+                    region = os.environ.get("AWS_REGION") or None
+                    context = get_session().create_client(
+                        "dynamodb", region_name=region, config=client_config()
+                    )
                     self._client = await self._stack.enter_async_context(context)
                 except (NoRegionError, NoCredentialsError) as error:
                     message = f"DynamoDB: {error} Set AWS_REGION and credentials."

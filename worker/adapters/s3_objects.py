@@ -64,7 +64,9 @@ def make_client() -> S3Client:
         s3={"addressing_style": "path"} if own else None,
     )
     try:
-        client: S3Client = boto3.session.Session().client("s3", config=config)
+        # The SDK for Python itself knows AWS_DEFAULT_REGION alone.
+        region = os.environ.get("AWS_REGION") or None
+        client: S3Client = boto3.session.Session(region_name=region).client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         message = f"S3 cannot be used: {error}; check AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL"
         raise ConfigurationError(message) from error

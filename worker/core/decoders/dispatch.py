@@ -404,7 +404,12 @@ def _listed(envelope: Envelope) -> tuple[str, msgspec.Raw] | None:
 
 
 def _event_by_itself(envelope: Envelope, position: Position) -> Unwrapped | None:
-    """Return what one event out of such a list holds, or the rows of a query; None if neither."""
+    """Return what one event out of such a list holds, or the rows of a query; None if neither.
+
+    Or the event that an invocation failed at.
+    """
+    if len(envelope.request_context) and len(envelope.request_payload):
+        return lambda_events.unwrap_failed_invocation(envelope, position)
     if not absent(envelope.lookup_event):
         return log_events.unwrap_lookup_event(envelope, position)
     if log_events.is_log_event(envelope):

@@ -30,6 +30,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     records: msgspec.Raw = msgspec.field(name="Records", default=_ABSENT)
     awslogs: msgspec.Raw = _ABSENT
+    request_context: msgspec.Raw = msgspec.field(name="requestContext", default=_ABSENT)
+    request_payload: msgspec.Raw = msgspec.field(name="requestPayload", default=_ABSENT)
     message_type: msgspec.Raw = msgspec.field(name="messageType", default=_ABSENT)
     log_events: msgspec.Raw = msgspec.field(name="logEvents", default=_ABSENT)
     topic_type: msgspec.Raw = msgspec.field(name="Type", default=_ABSENT)

@@ -52,3 +52,11 @@ def unwrap_stream_record(envelope: Envelope, position: Position) -> Unwrapped:
         yield malformed(where, raw, "base64 of a Kinesis record", excerpt(raw))
         return
     yield Part(where, data, Shape.BYTES)
+
+
+def unwrap_failed_invocation(envelope: Envelope, position: Position) -> Unwrapped:
+    """Yield the event that Lambda put aside because a function had failed at it.
+
+    AWS documentation: "Capturing records of Lambda asynchronous invocations".
+    """
+    yield Part(below(position, ".requestPayload"), bytes(envelope.request_payload), Shape.BYTES)

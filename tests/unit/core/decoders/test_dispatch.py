@@ -52,6 +52,17 @@ BATCH = payload(subscription(LOG))
             {"awslogs": {"data": base64.b64encode(zlib.compress(BATCH)).decode()}},
             id="account policy, zlib",
         ),
+        pytest.param(
+            {
+                "version": "1.0",
+                "timestamp": "2026-11-20T12:00:00.000Z",
+                "requestContext": {"requestId": "e4b4", "condition": "RetriesExhausted"},
+                "requestPayload": {"awslogs": {"data": packed(subscription(LOG))}},
+                "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+                "responsePayload": {"errorMessage": "out of time"},
+            },
+            id="put aside by Lambda",
+        ),
         pytest.param(subscription(EVENT), id="CloudTrail log group"),
         pytest.param(stream_event(gzip.compress(BATCH)), id="logs in Kinesis"),
         pytest.param(stream_event(BATCH), id="plain JSON in Kinesis"),
