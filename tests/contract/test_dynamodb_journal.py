@@ -63,8 +63,9 @@ async def test_finding_calls_takes_as_many_requests_whatever_others_did() -> Non
         asked.requests.clear()
         assert len(await _booked(ledger, ROLE)) == 3
         alone = [operation for operation, _ in asked.requests]
-        # A day before it was booked, that day and the next; and the entries, three at once.
-        assert alone == ["query", "query", "batch_get_item", "query"]
+        # What is sealed; a day before it was booked, that day and the next; and the entries,
+        # three at once.
+        assert alone == ["get_item", "query", "query", "batch_get_item", "query"]
         for batch in range(3):
             first = 100 * (batch + 1)
             others = (_by(f"R{number % 40}", number) for number in range(first, first + 100))

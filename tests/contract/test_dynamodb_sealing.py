@@ -19,7 +19,7 @@ from worker.adapters.dynamodb_requests import Dynamo
 from worker.core.errors import LedgerockError, TransientError
 from worker.core.evidence import Counts, Observation
 from worker.core.ledger import MS_PER_DAY, Amounts
-from worker.core.seal import GUARDED_DAYS
+from worker.core.seal import GUARDED_DAYS, LATE_DAYS
 from worker.core.transactions import ITEMS_MAX
 from worker.pipeline import Window
 
@@ -179,6 +179,7 @@ async def test_fresh_calls_check_nothing_and_old_ones_leave_room_for_it() -> Non
         checks = _checks(recorder)
         assert max(checks) == (ITEMS_MAX, 1)
         assert all(number == 1 for _, number in checks)
+        clock.at_ms = NOON + (LATE_DAYS + 1) * DAY
         await ledger.seal(TODAY)
         assert (SHARDS_MAX + 1, 0) in _checks(recorder)
 
