@@ -13,7 +13,7 @@ PYTHON_SOURCES := $(wildcard worker handlers infra tests tools)
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 8
 PYTEST_ARGUMENTS ?=
-DOCKER_FREE := not integration and not aws_integration
+DOCKER_FREE := not integration and not aws_integration and not drill
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -129,7 +129,7 @@ e2e: $(STAMP) ## Run the end-to-end suite on a deployed stage, and clean up afte
 # the time, and says nothing that a developer needs to hear each time.
 test: $(STAMP) ## Run every test in parallel and random order
 	@mkdir -p build
-	$(PYTEST) $(PARALLEL) --junitxml=build/junit.xml --durations=25 \
+	$(PYTEST) $(PARALLEL) -m 'not drill' --junitxml=build/junit.xml --durations=25 \
 		--durations-file=build/durations.txt $(PYTEST_ARGUMENTS)
 
 coverage: $(STAMP) ## Run the Docker-free tests with the coverage gate; a report goes to build/coverage
@@ -150,6 +150,7 @@ drill: $(STAMP) ## Run the long drills: kills at random points, bombs, floods of
 	@mkdir -p build
 	$(PYTEST) tests/drill --timeout=900 --junitxml=build/junit-drill.xml --durations=0 \
 		--durations-file=build/durations-drill.txt $(PYTEST_ARGUMENTS)
+	$(PYTEST) $(PARALLEL) -q -m drill --junitxml=build/junit-drill-engines.xml $(PYTEST_ARGUMENTS)
 
 bench: $(STAMP) ## Measure the speed and memory ratios; JSON on stdout
 	@$(BIN)/python -m tests.bench $(BENCH_ARGUMENTS)

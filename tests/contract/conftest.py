@@ -20,6 +20,10 @@ from worker.settings import Settings
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
+ENGINE_AGAIN = [pytest.mark.integration, pytest.mark.drill]
+"""LocalStack's tables are kept by the same DynamoDB Local that the parameter before has alone: what
+LocalStack's own gateway does to requests is asked in the drill."""
+
 
 @asynccontextmanager
 async def _memory(_folder: Path) -> AsyncIterator[Ledger]:
@@ -57,7 +61,7 @@ KINDS = [
     pytest.param(_memory, id="memory"),
     pytest.param(_sqlite, id="sqlite"),
     pytest.param(_dynamodb, id="dynamodb"),
-    pytest.param(_localstack, id="localstack", marks=pytest.mark.integration),
+    pytest.param(_localstack, id="localstack", marks=ENGINE_AGAIN),
 ]
 
 
@@ -118,7 +122,7 @@ def _state_on_localstack(_folder: Path) -> OpenState:
 KEPT_STATES = [
     pytest.param(_state_in_file, id="sqlite"),
     pytest.param(_state_in_tables, id="dynamodb"),
-    pytest.param(_state_on_localstack, id="localstack", marks=pytest.mark.integration),
+    pytest.param(_state_on_localstack, id="localstack", marks=ENGINE_AGAIN),
 ]
 
 
