@@ -36,6 +36,7 @@ differences for Fargate")."""
 IAM_REGION: Final = "us-east-1"
 """Where IAM's control plane is, and its endpoint for private networks (AWS documentation: "Create a
 VPC endpoint for IAM")."""
+ZONES_MIN: Final = 2
 SUSPENDED_KINDS: Final = ("user", "role", "session", "agent")
 """What ids of principals begin with that can be suspended."""
 _STAGE: Final = re.compile(r"[a-z][a-z0-9-]{0,15}", re.ASCII)
@@ -102,6 +103,7 @@ class Network(_Part, frozen=True, kw_only=True):
     """How the container reaches AWS."""
 
     private: bool = False
+    zones: tuple[Annotated[str, Meta(pattern="^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")], ...] = ()
 
 
 class Capacity(_Part, frozen=True, kw_only=True):
@@ -326,7 +328,10 @@ def _wrong_shape(config: StageConfig) -> Iterator[str]:
 
 
 def _wrong_network(config: StageConfig) -> Iterator[str]:
-    """Yield what cannot be reached from a private network."""
+    """Yield what is wrong with zones, and what cannot be reached from a private network."""
+    zones = config.network.zones
+    if zones and (len(set(zones)) < ZONES_MIN or any(one[:-1] != config.region for one in zones)):
+        yield f"network.zones: give {ZONES_MIN} different zones of {config.region} or more, or none"
     if not config.network.private:
         return
     if config.people.webhook:

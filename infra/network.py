@@ -19,7 +19,6 @@ from infra.roles import make_role
 
 ADDRESSES: Final = "10.0.0.0/20"
 """Nothing else is in it, and it is connected to nothing: any private range does."""
-ZONES: Final = 2
 SUBNET_BITS: Final = 24
 HTTPS: Final = ec2.Port.tcp(443)
 
@@ -48,7 +47,7 @@ class Network(Construct):
             "Vpc",
             vpc_name=config.name,
             ip_addresses=ec2.IpAddresses.cidr(ADDRESSES),
-            availability_zones=cdk.Stack.of(self).availability_zones[:ZONES],
+            availability_zones=cdk.Stack.of(self).availability_zones,
             nat_gateways=0,
             subnet_configuration=[
                 ec2.SubnetConfiguration(name="tasks", subnet_type=kind, cidr_mask=SUBNET_BITS)

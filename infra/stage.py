@@ -6,7 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from infra.announcing import Announcing
-from infra.config import StageConfig
+from infra.config import ZONES_MIN, StageConfig
 from infra.encryption import Encryption
 from infra.ingest import Ingest
 from infra.manifest import Manifest
@@ -78,6 +78,8 @@ class LedgerStack(StageStack):
 
     @property
     def availability_zones(self) -> list[str]:
-        """Two zones, whichever those are where this is deployed: synthesising asks nobody."""
+        """Zones of the configuration, or the first two of the account: synthesising asks nobody."""
+        if self.config.network.zones:
+            return list(self.config.network.zones)
         zones = cdk.Fn.get_azs()
-        return [cdk.Fn.select(number, zones) for number in range(2)]
+        return [cdk.Fn.select(number, zones) for number in range(ZONES_MIN)]

@@ -314,6 +314,13 @@ CONTRADICTIONS: list[tuple[Json, str]] = [
             "`kinesis`, or no private network"
         ),
     ),
+    *[
+        (
+            {"shape": "container", "network": {"zones": zones}},
+            "network.zones: give 2 different zones of us-east-1 or more, or none",
+        )
+        for zones in (["us-east-1a"], ["us-east-1a"] * 2, ["us-east-1a", "eu-west-1b"])
+    ],
     (
         {"enforcement": {"by": "worker", "protected": ["role/*/admin", "*", "alice"]}},
         (

@@ -1,10 +1,12 @@
 """The container's service, and the network that it is in."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.infra.conftest import Shaped
 from tests.infra.resolved import Resolver, actions_of, resources_of, statements_of
-from tests.infra.shapes import ACCOUNT, Json
+from tests.infra.shapes import ACCOUNT, Json, configured, synthesise
 
 NAME = "ledgerock-try"
 SERVICES = {"ecr.api", "ecr.dkr", "logs", "sqs", "events", "bedrock"}
@@ -88,6 +90,14 @@ def test_a_public_task_has_an_address_and_nobody_may_come_in(shaped: Shaped) -> 
     assert (egress["IpProtocol"], egress["FromPort"], egress["ToPort"]) == ("tcp", 443, 443)
     assert not list(resolve.of_type("AWS::EC2::NatGateway"))
     assert len(list(resolve.of_type("AWS::EC2::Subnet"))) == 2
+
+
+def test_zones_are_those_that_are_named(tmp_path: Path) -> None:
+    zones = ["us-east-1b", "us-east-1d", "us-east-1f"]
+    document = {"shape": "container", "network": {"zones": zones}}
+    resolve = Resolver(synthesise(configured(document), tmp_path).ledger)
+    subnets = [properties for _, properties in resolve.of_type("AWS::EC2::Subnet")]
+    assert [one["AvailabilityZone"] for one in subnets] == zones
 
 
 def test_a_private_task_reaches_aws_through_endpoints_alone(shaped: Shaped) -> None:
